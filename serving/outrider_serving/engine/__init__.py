@@ -1,0 +1,1 @@
+"""What both roles stand on: model forward, KV cache, trees, sampling. Knows nothing of HTTP, gRPC or Kubernetes."""

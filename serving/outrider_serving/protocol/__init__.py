@@ -1,0 +1,1 @@
+"""The draft stream: generated messages and their conversion to the engine's types."""

@@ -1,0 +1,1 @@
+"""The target role: the only source of truth about which token comes next."""
