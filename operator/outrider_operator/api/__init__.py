@@ -1,0 +1,1 @@
+"""The SpeculativeModel: its typed view (generated), and what is checked of it."""
