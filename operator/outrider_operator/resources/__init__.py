@@ -1,0 +1,1 @@
+"""Pure builders: from a SpeculativeModel to the Kubernetes objects that run it. No I/O, no clock, no randomness."""

@@ -1,0 +1,22 @@
+"""Everything that a SpeculativeModel becomes."""
+
+from outrider_operator.api.v1alpha1 import SpeculativeModel
+from outrider_operator.resources.draft import draft_deployment
+from outrider_operator.resources.network import draft_service, target_service
+from outrider_operator.resources.placement import draft_in_use
+from outrider_operator.resources.platform import Platform
+from outrider_operator.resources.pod import Object
+from outrider_operator.resources.target import target_deployment
+
+
+def build(model: SpeculativeModel, platform: Platform) -> list[Object]:
+    """The Kubernetes objects of the model, in the order in which they are applied.
+
+    The draft comes first, so that it is on its way up when the target looks for it; without a draft, or in mode
+    Off, there are no objects of one.
+    """
+    draft = draft_in_use(model)
+    objects = [target_service(model), target_deployment(model, platform)]
+    if draft is None:
+        return objects
+    return [draft_service(model, platform), draft_deployment(model, draft, platform), *objects]

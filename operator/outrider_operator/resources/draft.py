@@ -1,0 +1,36 @@
+"""The draft: the model that proposes. What it proposes, and how much of it, the target says as they talk."""
+
+from outrider_operator.api.v1alpha1 import Draft, SpeculativeModel
+from outrider_operator.resources.names import draft_name
+from outrider_operator.resources.platform import Platform
+from outrider_operator.resources.pod import Object, Port, Role, deployment, model_args
+
+DRAIN_S = 30  # its state is a cache: nothing is lost when it ends
+
+
+def draft_deployment(model: SpeculativeModel, draft: Draft, platform: Platform) -> Object:
+    """The Deployment of the draft, which is model.spec.draft."""
+    network = platform.network
+    http = Port("http", network.draft_http_port)
+    role = Role(
+        component="draft",
+        object_name=draft_name(model),
+        spec=draft,
+        image=platform.draft_image,
+        args=draft_args(draft, platform),
+        ports=[Port("grpc", network.draft_port), http],
+        http_port=http.name,
+        model_mirror=platform.model_mirror,
+        drain_s=DRAIN_S,
+    )
+    return deployment(model, role)
+
+
+def draft_args(draft: Draft, platform: Platform) -> list[str]:
+    """The flags of outrider-draft."""
+    return [
+        *model_args(draft),
+        f"--host={platform.network.listen_host}",
+        f"--port={platform.network.draft_port}",
+        f"--http-port={platform.network.draft_http_port}",
+    ]

@@ -1,0 +1,45 @@
+"""What the objects of a model are called and labelled."""
+
+from importlib.metadata import version
+
+from outrider_operator.api.v1alpha1 import SpeculativeModel
+
+Labels = dict[str, str]
+
+
+def namespace(model: SpeculativeModel) -> str:
+    """The namespace of the model and of everything built from it."""
+    return model.metadata.namespace or "default"
+
+
+def target_name(model: SpeculativeModel) -> str:
+    """Name of the target's Deployment and Service.
+
+    Every object's name ends in its role: with bare names, a model "a" and a model "a-draft" would both own a
+    Service "a-draft".
+    """
+    return f"{model.metadata.name}-target"
+
+
+def draft_name(model: SpeculativeModel) -> str:
+    """Name of the draft's Deployment and headless Service."""
+    return f"{model.metadata.name}-draft"
+
+
+def selector(model: SpeculativeModel, role: str) -> Labels:
+    """The labels that find the pods of one role. A Deployment's selector cannot change: neither may these."""
+    return {
+        "app.kubernetes.io/name": "outrider",
+        "app.kubernetes.io/instance": model.metadata.name,
+        "app.kubernetes.io/component": role,
+    }
+
+
+def labels(model: SpeculativeModel, role: str) -> Labels:
+    """The labels of every object of one role."""
+    return {
+        **selector(model, role),
+        "app.kubernetes.io/part-of": "outrider",
+        "app.kubernetes.io/managed-by": "outrider-operator",
+        "app.kubernetes.io/version": version("outrider-operator"),
+    }

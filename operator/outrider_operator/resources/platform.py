@@ -1,0 +1,43 @@
+"""What the builders are told of the place that the model will run in: images, mirror, addresses."""
+
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from outrider_operator.api.v1alpha1 import SpeculativeModel
+from outrider_operator.resources.names import draft_name, namespace
+
+
+@dataclass(frozen=True)
+class Network:
+    """Where the containers listen. The defaults are a cluster's, where each pod has an address of its own.
+
+    A local runner gives the loopback for both hosts, and ports that are free.
+    """
+
+    listen_host: str = "0.0.0.0"
+    target_port: int = 8000
+    draft_port: int = 50051
+    draft_http_port: int = 9400
+    draft_host: str | None = None  # None: the draft's headless Service
+
+    def draft_address(self, model: SpeculativeModel) -> str:
+        """What the target is given as --draft."""
+        if self.draft_host is not None:
+            return f"{self.draft_host}:{self.draft_port}"
+        # dns:/// makes gRPC look the name up again as draft pods come and go.
+        return f"dns:///{draft_name(model)}.{namespace(model)}.svc:{self.draft_port}"
+
+
+def default_image() -> str:
+    """The image of both roles: draft and target are two commands of one distribution, released as one."""
+    return f"outrider-serving:{version('outrider-operator')}"
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Everything outside the resource that a rendered object depends on."""
+
+    target_image: str = field(default_factory=default_image)
+    draft_image: str = field(default_factory=default_image)
+    model_mirror: str | None = None  # folder or URL laid out as org/name, looked up before the hub
+    network: Network = Network()

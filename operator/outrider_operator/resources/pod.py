@@ -1,0 +1,160 @@
+"""What the Deployments of draft and target have in common.
+
+Everything here holds under OpenShift's restricted-v2 as it is: the cluster picks the UID, so none is named, nothing
+but the mounted folders is writable, and no privilege can be gained.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from outrider_operator.api.v1alpha1 import Draft, Resources, SpeculativeModel, Target
+from outrider_operator.resources.names import labels, namespace, selector
+from outrider_operator.resources.placement import whole_cpus
+
+Object = dict[str, Any]
+
+LOADING_MINUTES = 30  # what a large model may take from a slow disk
+PROBE_PERIOD_S = 5
+
+HOME = "/home/outrider"
+CACHE = "/cache"
+TMP = "/tmp"
+
+
+@dataclass(frozen=True)
+class Port:
+    """A port that the container listens on."""
+
+    name: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Role:
+    """One role of a model, ready to become a Deployment."""
+
+    component: str  # "target" or "draft"
+    object_name: str
+    spec: Target | Draft
+    image: str
+    args: list[str]
+    ports: list[Port]
+    http_port: str  # name of the port that answers /health and /ready
+    model_mirror: str | None
+    drain_s: int  # how long running streams may take to end before the pod is killed
+
+
+def deployment(model: SpeculativeModel, role: Role) -> Object:
+    """The Deployment of one role."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": role.object_name,
+            "namespace": namespace(model),
+            "labels": labels(model, role.component),
+        },
+        "spec": {
+            "replicas": role.spec.replicas,
+            "selector": {"matchLabels": selector(model, role.component)},
+            # A cluster has no spare GPU for a surge pod: the new pod would wait for the old one's for ever.
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
+            # Kubernetes' 10 minutes would call a rollout failed that is still loading its model.
+            "progressDeadlineSeconds": (LOADING_MINUTES + 5) * 60,
+            "template": {
+                "metadata": {"labels": labels(model, role.component)},
+                "spec": _pod(role),
+            },
+        },
+    }
+
+
+def _pod(role: Role) -> Object:
+    return {
+        "automountServiceAccountToken": False,  # neither role speaks with the API server
+        "enableServiceLinks": False,  # no environment that depends on which Services happen to exist
+        "terminationGracePeriodSeconds": role.drain_s,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [_container(role)],
+        "volumes": [
+            {"name": "home", "emptyDir": {}},
+            {"name": "cache", "emptyDir": {}},
+            {"name": "tmp", "emptyDir": {}},
+            # The runtime's own /dev/shm has 64 MiB, which tensors that pass between processes outgrow.
+            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}},
+        ],
+    }
+
+
+def _container(role: Role) -> Object:
+    return {
+        "name": role.component,
+        "image": role.image,
+        "command": [f"outrider-{role.component}"],
+        "args": role.args,
+        "env": environment(role),
+        "ports": [
+            {"name": port.name, "containerPort": port.number, "protocol": "TCP"} for port in role.ports
+        ],
+        "resources": _resources(role.spec.resources),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "startupProbe": _probe(role, "/ready", failures=LOADING_MINUTES * 60 // PROBE_PERIOD_S),
+        "readinessProbe": _probe(role, "/ready", failures=3),
+        # A minute: a process that is only slow under load must not be killed with all its streams.
+        "livenessProbe": _probe(role, "/health", failures=12),
+        "volumeMounts": [
+            {"name": "home", "mountPath": HOME},
+            {"name": "cache", "mountPath": CACHE},
+            {"name": "tmp", "mountPath": TMP},
+            {"name": "shm", "mountPath": "/dev/shm"},
+        ],
+    }
+
+
+def environment(role: Role) -> list[Object]:
+    """The container's environment: writable folders for any UID, and threads that suit its CPUs."""
+    values = {
+        "HOME": HOME,
+        "HF_HOME": f"{CACHE}/huggingface",
+        "TRITON_CACHE_DIR": f"{CACHE}/triton",
+        "TMPDIR": TMP,
+        # The waiting one of a pair must sleep: busy waits on shared cores stall the other many times over.
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+    cpus = whole_cpus(role.spec.resources)
+    if cpus is not None:
+        values["OMP_NUM_THREADS"] = str(cpus)
+    if role.model_mirror is not None:
+        values["OUTRIDER_MODEL_MIRROR"] = role.model_mirror
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def model_args(spec: Target | Draft) -> list[str]:
+    """The flags about the model itself, which both commands share. --max-model-len=0 is the model's own."""
+    revision = [] if spec.model.revision is None else [f"--revision={spec.model.revision}"]
+    return [
+        f"--model={spec.model.uri}",
+        *revision,
+        f"--dtype={spec.dtype}",
+        f"--max-model-len={spec.max_model_len or 0}",
+        f"--max-num-seqs={spec.max_num_seqs}",
+    ]
+
+
+def _resources(resources: Resources) -> Object:
+    return resources.model_dump(exclude_none=True)
+
+
+def _probe(role: Role, path: str, failures: int) -> Object:
+    return {
+        "httpGet": {"path": path, "port": role.http_port},
+        "periodSeconds": PROBE_PERIOD_S,
+        "timeoutSeconds": 3,
+        "failureThreshold": failures,
+    }
