@@ -1,0 +1,69 @@
+"""Runs a model over a packed batch of rows from several sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from outrider_serving.engine.attention import ATTENTION, PackedBatch, Rows
+from outrider_serving.engine.kv_cache import KVShape, SequenceKV
+
+
+class ModelRunner:
+    """A model loaded with `attn_implementation=ATTENTION`, and the shape of its cache."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        if model.config._attn_implementation != ATTENTION:
+            raise ValueError(f"load the model with attn_implementation={ATTENTION!r}")
+        self.model = model
+        config = model.config.get_text_config()
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self.kv_shape = KVShape(
+            layers=config.num_hidden_layers,
+            kv_heads=config.num_key_value_heads,
+            head_dim=head_dim,
+            dtype=model.dtype,
+            device=model.device,
+        )
+        self.vocabulary_size: int = model.get_output_embeddings().weight.shape[0]  # type: ignore[union-attr]
+
+    def new_kv(self) -> SequenceKV:
+        return SequenceKV(self.kv_shape)
+
+    def forward(self, batch: Sequence[Rows]) -> list[torch.Tensor]:
+        """One pass over all rows. Gives each sequence's logits [its rows from logits_from on, vocabulary].
+
+        Every sequence's cache is longer by its rows afterwards.
+        """
+        for rows in batch:
+            rows.kv.reserve(len(rows))
+        logits = self._logits(batch)
+        for rows in batch:
+            rows.kv.advance(len(rows))
+        return list(logits.split([rows.logits for rows in batch]))
+
+    @torch.inference_mode()
+    def _logits(self, batch: Sequence[Rows]) -> torch.Tensor:
+        device = self.model.device
+        tokens = torch.tensor([token for rows in batch for token in rows.tokens], device=device)
+        positions = torch.tensor([position for rows in batch for position in rows.positions], device=device)
+        output = self.model(
+            input_ids=tokens.unsqueeze(0),
+            position_ids=positions.unsqueeze(0),
+            use_cache=False,
+            logits_to_keep=self._wanted(batch, device),
+            packed=PackedBatch(batch, self.model.dtype, device),
+        )
+        logits: torch.Tensor = output.logits[0]
+        return logits
+
+    @staticmethod
+    def _wanted(batch: Sequence[Rows], device: torch.device) -> torch.Tensor:
+        wanted: list[int] = []
+        start = 0
+        for rows in batch:
+            wanted.extend(range(start + rows.logits_from, start + len(rows)))
+            start += len(rows)
+        return torch.tensor(wanted, dtype=torch.long, device=device)

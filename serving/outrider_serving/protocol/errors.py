@@ -1,0 +1,7 @@
+"""What a peer may do wrong."""
+
+from __future__ import annotations
+
+
+class ProtocolError(ValueError):
+    """A message that breaks the protocol. It ends the drafting of its sequence, never the stream or the process."""

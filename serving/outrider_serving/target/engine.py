@@ -1,0 +1,147 @@
+"""The target's engine thread, and its asyncio face: requests go in, deltas come out."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable
+
+import structlog
+from transformers import PreTrainedTokenizerBase
+
+from outrider_serving.engine.calibration import Calibration
+from outrider_serving.engine.detokenizer import Detokenizer
+from outrider_serving.engine.model_runner import ModelRunner
+from outrider_serving.engine.request import Delta, Request, RequestError
+from outrider_serving.metrics import RequestTimer, TargetMetrics
+from outrider_serving.target.ngram import NGramIndex
+from outrider_serving.target.sequence import Sequence
+from outrider_serving.target.step import TargetStep
+
+log = structlog.get_logger()
+
+IDLE_POLL_S = 0.5
+
+
+class EngineStopped(RuntimeError):
+    """The engine ended while the request ran; another replica can go on with it."""
+
+
+class TargetEngine:
+    """A `Generator` (see engine/request.py). One thread runs the steps; nothing else touches model, cache or sequences."""
+
+    def __init__(
+        self,
+        model_name: str,
+        runner: ModelRunner,
+        tokenizer: PreTrainedTokenizerBase,
+        step: TargetStep,
+        metrics: TargetMetrics,
+        eos_tokens: frozenset[int],
+        max_model_len_tokens: int,
+        on_failure: Callable[[], None],
+    ) -> None:
+        self._model_name = model_name
+        self._runner = runner
+        self._tokenizer = tokenizer
+        self._step = step
+        self._metrics = metrics
+        self._eos_tokens = eos_tokens
+        self._max_model_len_tokens = max_model_len_tokens
+        self._on_failure = on_failure
+        self._inbox: queue.SimpleQueue[Sequence | None] = queue.SimpleQueue()
+        self._ids = itertools.count(1)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    @property
+    def model_name(self) -> str:
+        return self._model_name
+
+    @property
+    def max_model_len_tokens(self) -> int:
+        return self._max_model_len_tokens
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread after the step that it is in."""
+        self._stopping.set()
+        self._inbox.put(None)
+        self._thread.join()
+
+    async def generate(self, request: Request) -> AsyncIterator[Delta]:
+        length = len(request.prompt_tokens)
+        if not length:
+            raise RequestError("the prompt is empty; give at least one token", "prompt")
+        if length >= self._max_model_len_tokens:
+            raise RequestError(
+                f"the prompt has {length} tokens and the model's context {self._max_model_len_tokens}; shorten the prompt",
+                "messages",
+                "context_length_exceeded",
+            )
+        deltas: asyncio.Queue[Delta | None] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        timer = self._metrics.start_request()
+        sequence = self._sequence(request, lambda delta: self._emit(delta, timer, loop, deltas))
+        self._inbox.put(sequence)
+        finished = False
+        try:
+            while not finished:
+                delta = await deltas.get()
+                if delta is None:
+                    raise EngineStopped("the engine stopped; send the request again")
+                finished = delta.finish_reason is not None
+                yield delta
+        finally:
+            if not finished:
+                sequence.cancelled = True
+                timer.cancelled()
+
+    @staticmethod
+    def _emit(
+        delta: Delta, timer: RequestTimer, loop: asyncio.AbstractEventLoop, deltas: asyncio.Queue[Delta | None]
+    ) -> None:
+        timer.delta(len(delta.tokens), delta.finish_reason)
+        loop.call_soon_threadsafe(deltas.put_nowait, delta)
+
+    def _sequence(self, request: Request, emit: Callable[[Delta], None]) -> Sequence:
+        return Sequence(
+            id=next(self._ids),
+            request=request,
+            detokenizer=Detokenizer(self._tokenizer, request.sampling.stop),
+            kv=self._runner.new_kv(),
+            eos_tokens=self._eos_tokens,
+            max_model_len_tokens=self._max_model_len_tokens,
+            emit=emit,
+            calibration=Calibration(self._step.calibration),
+            ngrams=NGramIndex(),
+        )
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._take_in()
+                report = self._step.step()
+                self._metrics.set_load(len(self._step.running), len(self._step.waiting), self._step.kv_rows)
+                if report is not None:
+                    self._metrics.record(report, self._step.goodput_gain)
+        except Exception:
+            # A step that failed halfway leaves caches that cannot be trusted: the process ends, and is started anew.
+            log.exception("engine failed")
+            self._on_failure()
+
+    def _take_in(self) -> None:
+        """Everything that has arrived; waits for something when nothing runs."""
+        wait = not (self._step.running or self._step.waiting)
+        try:
+            sequence = self._inbox.get(timeout=IDLE_POLL_S) if wait else self._inbox.get_nowait()
+            while True:
+                if sequence is not None:
+                    self._step.waiting.append(sequence)
+                sequence = self._inbox.get_nowait()
+        except queue.Empty:
+            return
