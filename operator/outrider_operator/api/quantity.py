@@ -18,7 +18,7 @@ def parse_quantity(value: int | str) -> Decimal:
         raise ValueError(f"{text!r} is not a quantity")
     number, suffix = Decimal(match[1]), match[2] or ""
     if suffix.endswith("i"):
-        return number * 1024 ** ("KMGTPE".index(suffix[0]) + 1)
+        return number * Decimal(1024) ** ("KMGTPE".index(suffix[0]) + 1)
     if len(suffix) > 1:
         return number.scaleb(int(suffix[1:]))
     return number.scaleb(_DECIMAL_EXPONENT.get(suffix, 0))

@@ -1,1 +1,1 @@
-"""Pure builders: from a SpeculativeModel to the Kubernetes objects that run it. No I/O, no clock, no randomness."""
+"""Pure builders, from a SpeculativeModel to the objects that run it: no I/O, no clock, no randomness."""

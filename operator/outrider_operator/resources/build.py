@@ -12,8 +12,8 @@ from outrider_operator.resources.target import target_deployment
 def build(model: SpeculativeModel, platform: Platform) -> list[Object]:
     """The Kubernetes objects of the model, in the order in which they are applied.
 
-    The draft comes first, so that it is on its way up when the target looks for it; without a draft, or in mode
-    Off, there are no objects of one.
+    The draft comes first, so that it is on its way up when the target looks for it. Without a draft, or in
+    mode Off, there are no objects of one.
     """
     draft = draft_in_use(model)
     objects = [target_service(model), target_deployment(model, platform)]

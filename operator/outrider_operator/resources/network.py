@@ -16,7 +16,7 @@ def target_service(model: SpeculativeModel) -> Object:
 
 
 def draft_service(model: SpeculativeModel, platform: Platform) -> Object:
-    """The headless Service of the draft: its name resolves to every ready pod, each a stream of the target."""
+    """The headless Service of the draft: its name resolves to every ready pod."""
     ports = [
         {"name": "grpc", "port": platform.network.draft_port, "targetPort": "grpc", "appProtocol": "grpc"},
         {

@@ -1,7 +1,7 @@
 """What the Deployments of draft and target have in common.
 
-Everything here holds under OpenShift's restricted-v2 as it is: the cluster picks the UID, so none is named, nothing
-but the mounted folders is writable, and no privilege can be gained.
+Everything here holds under OpenShift's restricted-v2 as it is: the cluster picks the UID, so none is named,
+nothing but the mounted folders is writable, and no privilege can be gained.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """The target: the model that is served, and what it is told of speculation."""
 
 from outrider_operator.api.duration import parse_duration_ms
-from outrider_operator.api.v1alpha1 import SpeculativeModel, Speculation
+from outrider_operator.api.v1alpha1 import Speculation, SpeculativeModel
 from outrider_operator.resources.names import target_name
 from outrider_operator.resources.placement import draft_in_use, placement
 from outrider_operator.resources.platform import Platform
