@@ -1,0 +1,125 @@
+"""The way of one generation request: body → prompt tokens → engine → answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from outrider_serving.api.body import parse_json, read_body
+from outrider_serving.api.dialect import Answer, BodyT, Dialect, sampling_params
+from outrider_serving.api.errors import ApiError, as_api_error, model_not_found, not_ready
+from outrider_serving.api.generation import generate, while_connected
+from outrider_serving.api.prompt import PromptEncoder, tokens_allowed
+from outrider_serving.api.request_log import RequestRecord, record_of
+from outrider_serving.api.stream import EventStream, Sink, WholeAnswer
+from outrider_serving.engine.request import Delta, Generator, Request
+
+
+@dataclass(frozen=True)
+class Face:
+    """What every generation route stands on. `on_rejected` is called for each request that is refused before
+    the engine hears of it."""
+
+    generator: Generator
+    encoder: PromptEncoder
+    ready: Callable[[], bool]
+    on_rejected: Callable[[], None]
+    system_fingerprint: str
+    max_body_bytes: int
+
+
+class GenerationEndpoint(Generic[BodyT]):
+    """An ASGI application, not a function of a request: it sends while it watches the connection."""
+
+    def __init__(self, face: Face, dialect: Dialect[BodyT]) -> None:
+        self._face = face
+        self._dialect = dialect
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record = record_of(scope)
+        try:
+            body = await self._body(scope, receive)
+            requests = await while_connected(receive, self._requests(body, record))
+        except ApiError:
+            self._face.on_rejected()
+            raise
+        answer = self._answer(record)
+        sink: Sink
+        if body.stream:
+            sink = EventStream(self._dialect, answer, send, include_usage=body.wants_usage_chunk)
+        else:
+            sink = WholeAnswer(self._dialect, answer, scope, receive, send)
+        await self._serve(requests, answer, sink, record, receive)
+
+    async def _body(self, scope: Scope, receive: Receive) -> BodyT:
+        raw = await read_body(Headers(scope=scope), receive, self._face.max_body_bytes)
+        if not self._face.ready():
+            raise not_ready()
+        body = self._dialect.parse(parse_json(raw))
+        if body.model != self._face.generator.model_name:
+            raise model_not_found(body.model, self._face.generator.model_name)
+        return body
+
+    async def _requests(self, body: BodyT, record: RequestRecord) -> list[Request]:
+        """One for each prompt. Their ids are unique, whatever x-request-id a client sends twice."""
+        prompts = await self._dialect.prompts(body, self._face.encoder)
+        asked, limit_param = self._dialect.limit(body)
+        limits = [
+            tokens_allowed(
+                prompt_tokens=len(prompt),
+                context_tokens=self._face.generator.max_model_len_tokens,
+                asked=asked,
+                default=self._dialect.default_max_tokens,
+                param=self._dialect.prompt_param,
+                limit_param=limit_param,
+            )
+            for prompt in prompts
+        ]
+        answer_id = self._answer_id(record)
+        ids = [answer_id] if len(prompts) == 1 else [f"{answer_id}-{index}" for index in range(len(prompts))]
+        return [
+            Request(id=id_, prompt_tokens=prompt, sampling=sampling_params(body, limit))
+            for id_, prompt, limit in zip(ids, prompts, limits, strict=True)
+        ]
+
+    def _answer(self, record: RequestRecord) -> Answer:
+        return Answer(
+            id=self._answer_id(record),
+            created_s=int(time.time()),
+            model=self._face.generator.model_name,
+            system_fingerprint=self._face.system_fingerprint,
+        )
+
+    def _answer_id(self, record: RequestRecord) -> str:
+        return f"{self._dialect.id_prefix}{record.unique}"
+
+    async def _serve(
+        self, requests: list[Request], answer: Answer, sink: Sink, record: RequestRecord, receive: Receive
+    ) -> None:
+        usage = answer.usage
+        usage.prompt_tokens = sum(len(request.prompt_tokens) for request in requests)
+        record.note(answer_id=answer.id, choices=len(requests), prompt_tokens=usage.prompt_tokens)
+
+        async def put(index: int, delta: Delta) -> None:
+            usage.completion_tokens += len(delta.tokens)
+            await sink.put(index, delta)
+
+        try:
+            await while_connected(receive, generate(self._face.generator, requests, put))
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            if not sink.started:
+                raise
+            record.failed(error)
+            await sink.fail(as_api_error(error, record.request_id))
+        else:
+            await sink.finish()
+        finally:
+            record.note(completion_tokens=usage.completion_tokens)

@@ -1,0 +1,41 @@
+"""What /health says about the target and its speculation."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+DraftState = Literal["None", "Connecting", "Connected", "Incompatible"]
+
+
+@dataclass(frozen=True)
+class DraftHealth:
+    """`reason` says in one line why the draft is not connected; empty when there is nothing to say."""
+
+    state: DraftState
+    model: str | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class SpeculationHealth:
+    mode: str
+    placement: str
+    draft: DraftHealth
+
+
+@dataclass(frozen=True)
+class HealthReport:
+    """`failed`: the engine cannot serve any more and the process should be restarted. A draft that is missing
+    or does not fit is never that: the target serves without it."""
+
+    model: str
+    speculation: SpeculationHealth
+    status: Literal["ok", "failed"] = "ok"
+
+    @property
+    def http_status(self) -> int:
+        return 200 if self.status == "ok" else 503
+
+    def body(self) -> dict[str, object]:
+        return {"status": self.status, "model": self.model, "speculation": asdict(self.speculation)}
