@@ -1,0 +1,66 @@
+"""Where prepared models lie: a folder outside the repository, laid out as org/name, which is a model mirror."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from platformdirs import user_cache_dir
+
+from outrider_serving.models.catalogue import PackagedModel
+
+# Raised when what conversion writes changes, so that models prepared by an older release are made anew.
+FORMAT = 1
+MARK = "outrider.json"
+
+
+def cache_root(override: Path | None = None) -> Path:
+    """The cache folder: `override`, else OUTRIDER_CACHE, else the user's own cache folder."""
+    if override is not None:
+        return override.expanduser().absolute()
+    named = os.environ.get("OUTRIDER_CACHE")
+    return Path(named).expanduser().absolute() if named else Path(user_cache_dir("outrider"))
+
+
+def mirror_folder(root: Path) -> Path:
+    """The folder to give as OUTRIDER_MODEL_MIRROR."""
+    return root / "models"
+
+
+def write_mark(folder: Path, model: PackagedModel) -> None:
+    """Says in the model's folder what it was made from and by which format."""
+    content = {"format": FORMAT, "gguf_sha256": model.gguf_sha256, "licence": model.licence}
+    (folder / MARK).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def is_prepared(folder: Path, model: PackagedModel) -> bool:
+    """Whether the folder holds this very model; folders appear by rename, so what has a mark is whole."""
+    try:
+        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(mark.get("format") == FORMAT and mark.get("gguf_sha256") == model.gguf_sha256)
+
+
+def size_bytes(folder: Path) -> int:
+    """Bytes of all files under the folder; files that vanish meanwhile count as nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:
+            continue
+    return total
+
+
+@contextmanager
+def exclusive(root: Path) -> Iterator[None]:
+    """Holds the cache: a second `prepare` waits here instead of fetching the same parts."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
