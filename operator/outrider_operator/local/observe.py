@@ -1,0 +1,122 @@
+"""What the roles say of themselves over HTTP, kept long enough to compute rates over a window."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import httpx
+
+from outrider_operator.local.rates import DraftRates, TargetRates, draft_rates, target_rates
+from outrider_operator.local.role import Phase, Role, RoleStatus
+from outrider_operator.local.scrape import Scrape, parse_scrape
+
+WINDOW_S = 10.0
+TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True)
+class DraftLink:
+    """The draft as the target sees it, from the target's /health."""
+
+    state: str  # None, Connecting, Connected, Incompatible
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class RoleView:
+    """One row of the table."""
+
+    role: str
+    status: RoleStatus
+    rates: TargetRates | DraftRates | None = None  # None: nothing measured yet
+    link: DraftLink | None = None  # of a draft, once the target speaks of it
+
+
+def parse_link(health: object) -> DraftLink | None:
+    """The draft's state out of the body of /health; None when it is not said there."""
+    for key in ("speculation", "draft"):
+        health = health.get(key) if isinstance(health, dict) else None
+    if not isinstance(health, dict) or "state" not in health:
+        return None
+    return DraftLink(str(health["state"]), str(health.get("reason") or ""))
+
+
+class Window:
+    """The readings of one role over the last seconds."""
+
+    def __init__(self, length_s: float = WINDOW_S) -> None:
+        self._length_s = length_s
+        self._scrapes: deque[Scrape] = deque()
+
+    def add(self, scrape: Scrape) -> None:
+        """Takes a reading, and forgets those that the window has moved past: the one at its edge is kept."""
+        self._scrapes.append(scrape)
+        while len(self._scrapes) > 2 and self._scrapes[1].at_s <= scrape.at_s - self._length_s:
+            self._scrapes.popleft()
+
+    def clear(self) -> None:
+        """Forgets all: the process they came from is gone."""
+        self._scrapes.clear()
+
+    def ends(self) -> tuple[Scrape, Scrape] | None:
+        """The oldest and the newest reading, None when there is none."""
+        return (self._scrapes[0], self._scrapes[-1]) if self._scrapes else None
+
+
+class Observer:
+    """Reads /metrics of every role and /health of the target."""
+
+    def __init__(self, roles: Iterable[Role]) -> None:
+        self._roles = {role.plan.role: role for role in roles}
+        self._windows = {name: Window() for name in self._roles}
+        self._link: DraftLink | None = None
+        self._client = httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.aclose()
+
+    async def read(self) -> None:
+        """Takes one reading of everything that answers."""
+        await asyncio.gather(*(self._scrape(role) for role in self._roles.values()), self._read_link())
+
+    def views(self) -> list[RoleView]:
+        """The rows as last read, the target first."""
+        return [self._view(name, role) for name, role in self._roles.items()]
+
+    def _view(self, name: str, role: Role) -> RoleView:
+        ends = self._windows[name].ends()
+        if name == "target":
+            return RoleView(name, role.status, target_rates(*ends) if ends else None)
+        return RoleView(name, role.status, draft_rates(*ends) if ends else None, self._link)
+
+    async def _scrape(self, role: Role) -> None:
+        window = self._windows[role.plan.role]
+        if role.status.phase is not Phase.READY:
+            window.clear()
+            return
+        run = role.status.run
+        text = await self._get(f"{role.plan.http_url}/metrics")
+        if text is not None:
+            try:
+                window.add(parse_scrape(text.text, time.monotonic(), run))
+            except ValueError:
+                window.clear()
+
+    async def _read_link(self) -> None:
+        target = self._roles["target"]
+        answer = None
+        if target.status.phase is Phase.READY:
+            answer = await self._get(f"{target.plan.http_url}/health")
+        try:
+            self._link = parse_link(answer.json()) if answer is not None else None
+        except ValueError:
+            self._link = None
+
+    async def _get(self, url: str) -> httpx.Response | None:
+        try:
+            return await self._client.get(url)
+        except httpx.HTTPError:
+            return None

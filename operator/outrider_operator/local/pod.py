@@ -1,0 +1,108 @@
+"""From a Deployment, as rendered, to the one process that stands for its pod here. Pure.
+
+Command, args and env are taken over as they are. The exceptions are places: a path below a mounted emptyDir
+becomes one in a private folder, and the Hugging Face cache stays the user's own: nothing is downloaded twice.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+LONGEST_GRACE_S = 10.0
+DEFAULT_GRACE_S = 30.0  # Kubernetes' own default
+HF_HOME = "HF_HOME"
+MODEL_MIRROR = "OUTRIDER_MODEL_MIRROR"  # names a folder of this machine already
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The readiness probe of a container."""
+
+    url: str
+    period_s: float
+    timeout_s: float
+    failures: int  # in a row, until a ready process counts as not ready
+
+
+@dataclass(frozen=True)
+class ProcessPlan:
+    """What to start for one role, and how to know that it is ready."""
+
+    role: str
+    argv: tuple[str, ...]
+    env: dict[str, str]  # what is set on top of the user's environment
+    folders: tuple[Path, ...]  # to be made before the start
+    probe: Probe
+    grace_s: float
+    cores: tuple[int, ...] | None = None  # None: all of the machine's
+
+    @property
+    def http_url(self) -> str:
+        """The root of the role's HTTP: /health and /metrics are below it."""
+        return self.probe.url.split("/", 3)[0] + "//" + self.probe.url.split("/", 3)[2]
+
+
+def plan_process(
+    role: str, deployment: Mapping[str, Any], private_folder: Path, user_env: Mapping[str, str]
+) -> ProcessPlan:
+    """The process for a Deployment with one container.
+
+    private_folder: this run's own, for emptyDirs. user_env: the environment of whoever runs this.
+    """
+    pod = deployment["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    mounts = local_mounts(pod, container, private_folder / role)
+    return ProcessPlan(
+        role=role,
+        argv=(*container["command"], *container.get("args", [])),
+        env=local_env(container, mounts, user_env),
+        folders=tuple(mounts.values()),
+        probe=_probe(container),
+        grace_s=min(LONGEST_GRACE_S, float(pod.get("terminationGracePeriodSeconds", DEFAULT_GRACE_S))),
+    )
+
+
+def local_mounts(
+    pod: Mapping[str, Any], container: Mapping[str, Any], folder: Path
+) -> dict[PurePosixPath, Path]:
+    """The folder of this machine for each path where the container has an emptyDir mounted."""
+    empty_dirs = {volume["name"] for volume in pod.get("volumes", []) if "emptyDir" in volume}
+    return {
+        PurePosixPath(mount["mountPath"]): folder / mount["name"] / mount.get("subPath", "")
+        for mount in container.get("volumeMounts", [])
+        if mount["name"] in empty_dirs
+    }
+
+
+def local_env(
+    container: Mapping[str, Any], mounts: Mapping[PurePosixPath, Path], user_env: Mapping[str, str]
+) -> dict[str, str]:
+    """The container's env with the paths below its emptyDirs moved into their folders here."""
+    env = {entry["name"]: entry["value"] for entry in container.get("env", [])}
+    env |= {name: _moved(value, mounts) for name, value in env.items() if name != MODEL_MIRROR}
+    if HF_HOME in env:
+        cache_home = user_env.get("XDG_CACHE_HOME") or str(Path(user_env.get("HOME", "~")) / ".cache")
+        env[HF_HOME] = user_env.get(HF_HOME) or str(Path(cache_home) / "huggingface")
+    return env
+
+
+def _moved(value: str, mounts: Mapping[PurePosixPath, Path]) -> str:
+    path = PurePosixPath(value)
+    for mount_path in sorted(mounts, key=lambda mount: len(mount.parts), reverse=True):
+        if path == mount_path or mount_path in path.parents:
+            return str(mounts[mount_path] / path.relative_to(mount_path))
+    return value
+
+
+def _probe(container: Mapping[str, Any]) -> Probe:
+    probe = container["readinessProbe"]
+    get = probe["httpGet"]
+    named_ports = {port.get("name"): port["containerPort"] for port in container.get("ports", [])}
+    port = named_ports.get(get["port"], get["port"])
+    return Probe(
+        url=f"http://127.0.0.1:{port}{get.get('path', '/')}",
+        period_s=float(probe.get("periodSeconds", 10)),
+        timeout_s=float(probe.get("timeoutSeconds", 1)),
+        failures=int(probe.get("failureThreshold", 3)),
+    )
