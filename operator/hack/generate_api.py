@@ -68,6 +68,7 @@ def json_schema(crd: dict[str, Any]) -> dict[str, Any]:
 def _named(field: str, schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     """The schema itself, or, for an object with fields, a reference to the definition that it becomes."""
     if schema.get("x-kubernetes-int-or-string"):
+        # Without the pattern, which would make a class of each half; validation has the grammar itself.
         return {"anyOf": schema["anyOf"]}
     if schema["type"] == "array":
         return {**schema, "items": _named(field.removesuffix("s"), schema["items"], definitions)}

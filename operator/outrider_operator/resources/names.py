@@ -35,11 +35,18 @@ def selector(model: SpeculativeModel, role: str) -> Labels:
     }
 
 
-def labels(model: SpeculativeModel, role: str) -> Labels:
-    """The labels of every object of one role."""
+def pod_labels(model: SpeculativeModel, role: str) -> Labels:
+    """The labels of the pods of one role.
+
+    Without a version: a pod template that named it would restart every model when the operator is upgraded.
+    """
     return {
         **selector(model, role),
         "app.kubernetes.io/part-of": "outrider",
         "app.kubernetes.io/managed-by": "outrider-operator",
-        "app.kubernetes.io/version": version("outrider-operator"),
     }
+
+
+def labels(model: SpeculativeModel, role: str) -> Labels:
+    """The labels of the Deployment and the Service of one role."""
+    return {**pod_labels(model, role), "app.kubernetes.io/version": version("outrider-operator")}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from outrider_operator.api.v1alpha1 import Draft, Resources, SpeculativeModel, Target
-from outrider_operator.resources.names import labels, namespace, selector
+from outrider_operator.resources.names import labels, namespace, pod_labels, selector
 from outrider_operator.resources.placement import whole_cpus
 
 Object = dict[str, Any]
@@ -62,7 +62,7 @@ def deployment(model: SpeculativeModel, role: Role) -> Object:
             # Kubernetes' 10 minutes would call a rollout failed that is still loading its model.
             "progressDeadlineSeconds": (LOADING_MINUTES + 5) * 60,
             "template": {
-                "metadata": {"labels": labels(model, role.component)},
+                "metadata": {"labels": pod_labels(model, role.component)},
                 "spec": _pod(role),
             },
         },

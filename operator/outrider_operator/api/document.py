@@ -1,0 +1,176 @@
+"""YAML documents as plain data, with the line and column of every field.
+
+Read as kubectl reads them: a bare Off is false, dates stay text and 1e-2 is a number. Duplicate keys are
+refused, where a server would silently take the last.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from outrider_operator.api.problem import Problem, UnreadableError
+
+Path = tuple[str | int, ...]
+Position = tuple[int, int]  # line and column, from 1
+
+MOST_NODES = 20_000  # aliases of aliases can stand for billions of nodes
+
+_MERGE = "tag:yaml.org,2002:merge"
+_INT = "tag:yaml.org,2002:int"
+_FLOAT = "tag:yaml.org,2002:float"
+_TIMESTAMP = "tag:yaml.org,2002:timestamp"
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader with kubectl's idea of numbers, and no dates."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - yaml's own name and type
+        first: [(tag, regexp) for tag, regexp in resolvers if tag not in (_INT, _FLOAT, _TIMESTAMP)]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver(
+    _INT, re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"), list("-+0123456789")
+)
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(
+        r"([-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+    ),
+    list("-+.0123456789"),
+)
+
+
+@dataclass
+class Document:
+    """One document of a file."""
+
+    source: str
+    start: Position
+    data: Any = None
+    keys: dict[Path, Position] = field(default_factory=dict)  # where a field's name stands
+    values: dict[Path, Position] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def problem(self, path: Path, message: str, at_key: bool = False) -> Problem:
+        """A problem of the field at `path`, at its value or key, or else at the nearest field around."""
+        places = [self.keys, self.values] if at_key else [self.values, self.keys]
+        for length in range(len(path), -1, -1):
+            for place in places:
+                if path[:length] in place:
+                    line, column = place[path[:length]]
+                    return Problem(self.source, line, column, dotted(path), message)
+            places = [self.keys, self.values]  # of a field around it, the name says more than where it begins
+        return Problem(self.source, *self.start, dotted(path), message)
+
+
+def dotted(path: Path) -> str:
+    """The path as people write it: spec.target.model, status.conditions[0].type, limits["nvidia.com/gpu"]."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif re.fullmatch(r"[\w-]+", part):
+            text += f".{part}" if text else part
+        else:
+            text += f'["{part}"]'
+    return text
+
+
+def documents(text: str, source: str) -> Iterator[Document]:
+    """The documents of a YAML text that are not empty.
+
+    Raises UnreadableError where the text is not YAML, or is more than a resource can be.
+    """
+    try:
+        loader = _Loader(text)
+        while loader.check_node():
+            yield from _document(loader, loader.get_node(), source)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        raise UnreadableError(f"{source}{where}: not YAML: {error.problem}; correct the line") from None
+    except yaml.YAMLError:
+        raise UnreadableError(f"{source}: not YAML: it has control characters; name a text file") from None
+    except RecursionError:
+        raise UnreadableError(f"{source}: nested too deeply for a resource; flatten it") from None
+
+
+def _document(loader: _Loader, node: yaml.Node | None, source: str) -> Iterator[Document]:
+    if node is None or node.tag == "tag:yaml.org,2002:null":
+        return
+    document = Document(source, _position(node))
+    document.data = _Reader(loader, document).read(node, ())
+    yield document
+
+
+class _Reader:
+    """Turns the nodes of one document into data, noting where everything stands."""
+
+    def __init__(self, loader: _Loader, document: Document) -> None:
+        self.loader = loader
+        self.document = document
+        self.nodes_left = MOST_NODES
+
+    def read(self, node: yaml.Node, path: Path) -> Any:
+        self.nodes_left -= 1
+        if self.nodes_left < 0 or len(path) > 100:
+            raise UnreadableError(
+                f"{self.document.source}: more than a resource can hold (an alias within itself?); shorten it"
+            )
+        self.document.values.setdefault(path, _position(node))
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
+        try:
+            value = self.loader.construct_object(node)
+        except (yaml.YAMLError, ValueError):
+            value = b""
+        if isinstance(value, bytes):  # of !!binary, which no field wants
+            self._problem(node, path, f"{node.value!r} does not fit here as {node.tag}; remove the tag")
+            return None
+        return value
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        data = self._merged(node, path)
+        own: set[str] = set()
+        for key, value in node.value:
+            if key.tag == _MERGE:
+                continue
+            if not isinstance(key, yaml.ScalarNode):
+                self._problem(key, path, "a field's name is a single word; write `name: value`")
+                continue
+            inner = (*path, key.value)
+            if key.value in own:
+                line = self.document.keys[inner][0]
+                self._problem(key, inner, f"given twice, first in line {line}; remove one of the two")
+                continue
+            own.add(key.value)
+            self.document.keys[inner] = _position(key)
+            self.document.values[inner] = _position(value)
+            data[key.value] = self.read(value, inner)
+        return data
+
+    def _merged(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        """What `<<: *anchor` brings in. Of several anchors the first wins, over all the mapping itself."""
+        data: dict[str, Any] = {}
+        for key, value in node.value:
+            if key.tag == _MERGE:
+                for source in reversed(value.value) if isinstance(value, yaml.SequenceNode) else [value]:
+                    read = self.read(source, path)
+                    data.update(read if isinstance(read, dict) else {})
+        return data
+
+    def _problem(self, node: yaml.Node, path: Path, message: str) -> None:
+        line, column = _position(node)
+        self.document.problems.append(Problem(self.document.source, line, column, dotted(path), message))
+
+
+def _position(node: yaml.Node) -> Position:
+    return node.start_mark.line + 1, node.start_mark.column + 1

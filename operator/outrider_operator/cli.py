@@ -1,0 +1,185 @@
+"""`outrider`, and `kubectl outrider`: what a person does with a SpeculativeModel."""
+
+import json
+import re
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from rich.text import Text
+from typer.exceptions import TyperException
+
+from outrider_operator.api.problem import Problem, UnreadableError
+from outrider_operator.api.v1alpha1 import SpeculativeModel
+from outrider_operator.resources.build import build
+from outrider_operator.resources.platform import Platform, default_image
+from outrider_operator.resources.pod import Object
+from outrider_operator.terminal import (
+    INVALID,
+    UNUSABLE,
+    console,
+    fail,
+    read_checked,
+    read_models,
+    show_error,
+    show_problems,
+)
+
+FILE_HELP = "YAML with one SpeculativeModel or more; - reads standard input."
+# Without it the help would wrap the examples into one paragraph.
+AS_WRITTEN = "\b\n"
+
+app = typer.Typer(
+    name="outrider",
+    help="Speculative decoding as a Kubernetes service: a draft model rides ahead of the one that is served.",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """The command line. A wrong flag is one line on standard error and exit code 2."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except TyperException as error:
+        show_error(f"{error.format_message().rstrip('.')}; see `outrider --help`")
+        sys.exit(UNUSABLE)
+    except typer.Abort:
+        sys.exit(130)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"outrider {version('outrider-operator')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options of every command; without a command, its help."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command(
+    epilog=f"{AS_WRITTEN}Examples:\n"
+    "  outrider validate manifests/samples/*.yaml\n"
+    "  kubectl get smodel qwen-coder -o yaml | outrider validate -"
+)
+def validate(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help=FILE_HELP)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
+) -> None:
+    """Say what is wrong with resource files, with line, field and remedy.
+
+    Exit code 1: a resource breaks a rule. 2: a file cannot be read, or is not YAML.
+    """
+    models: list[tuple[Path, SpeculativeModel]] = []
+    problems: list[Problem] = []
+    unreadable: list[str] = []
+    for file in files:
+        try:
+            checked = read_checked(file)
+        except UnreadableError as error:
+            unreadable.append(str(error))
+        else:
+            models += [(file, model) for model in checked.models]
+            problems += checked.problems
+    if as_json:
+        typer.echo(json.dumps(_report(models, problems, unreadable), indent=2))
+    else:
+        for file, model in models:
+            console().print(
+                Text.assemble(f"{file}: SpeculativeModel {model.metadata.name}: ", ("ok", "green"))
+            )
+        show_problems(problems)
+        for message in unreadable:
+            show_error(message)
+    raise typer.Exit(UNUSABLE if unreadable else INVALID if problems else 0)
+
+
+def _report(
+    models: list[tuple[Path, SpeculativeModel]], problems: list[Problem], unreadable: list[str]
+) -> Object:
+    return {
+        "valid": not problems and not unreadable,
+        "models": [
+            {"source": str(file), "namespace": model.metadata.namespace, "name": model.metadata.name}
+            for file, model in models
+        ],
+        "problems": [vars(problem) for problem in problems],
+        "unreadable": unreadable,
+    }
+
+
+@app.command(
+    epilog=f"{AS_WRITTEN}Examples:\n"
+    "  outrider render manifests/samples/qwen-coder.yaml\n"
+    "  outrider render model.yaml --namespace chat | kubectl apply -f -"
+)
+def render(
+    file: Annotated[Path, typer.Argument(help=FILE_HELP)],
+    namespace: Annotated[
+        str | None,
+        typer.Option("--namespace", "-n", help="Render into this namespace, whatever the file says."),
+    ] = None,
+    model_mirror: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder in the containers, or URL, laid out as org/name; looked up before the hub."
+        ),
+    ] = None,
+    image_target: Annotated[str | None, typer.Option(help="Image of the target.")] = None,
+    image_draft: Annotated[str | None, typer.Option(help="Image of the draft.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON List instead of YAML.")] = False,
+) -> None:
+    """Print the Kubernetes objects of a model: what the operator applies, and what `outrider up` runs."""
+    platform = Platform(
+        target_image=_image("--image-target", image_target),
+        draft_image=_image("--image-draft", image_draft),
+        model_mirror=model_mirror,
+    )
+    models = [_moved(model, namespace) for model in read_models(file)]
+    objects = [built for model in models for built in build(model, platform)]
+    typer.echo(_as_json(objects) if as_json else _as_yaml(objects), nl=False)
+
+
+def _image(flag: str, image: str | None) -> str:
+    if image is None:
+        return default_image()
+    if not re.fullmatch(r"[A-Za-z0-9][^\s]*", image):
+        fail(f"{flag}: {image!r} is not the name of an image; write registry/image:tag")
+    return image
+
+
+def _moved(model: SpeculativeModel, namespace: str | None) -> SpeculativeModel:
+    """The model in another namespace, where one is given."""
+    if namespace is None:
+        return model
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", namespace):
+        fail(f"--namespace: {namespace!r} is not a name; use at most 63 lowercase letters, digits and '-'")
+    metadata = model.metadata.model_copy(update={"namespace": namespace})
+    return model.model_copy(update={"metadata": metadata})
+
+
+def _as_json(objects: list[Object]) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}, indent=2) + "\n"
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes equal parts out in full: anchors and aliases are hard to read and to edit."""
+
+    def ignore_aliases(self, _data: object) -> bool:
+        return True
+
+
+def _as_yaml(objects: list[Object]) -> str:
+    return yaml.dump_all(objects, Dumper=_PlainDumper, sort_keys=False, explicit_start=True, width=200)

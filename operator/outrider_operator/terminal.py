@@ -1,0 +1,62 @@
+"""How every command reads resource files and tells a person of errors: a line each."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from outrider_operator.api.problem import Problem, UnreadableError
+from outrider_operator.api.v1alpha1 import SpeculativeModel
+from outrider_operator.api.validation import LARGEST_FILE_BYTES, Checked, check, decode, read_text
+
+INVALID = 1  # the resource breaks a rule
+UNUSABLE = 2  # nothing to work on: no file, no YAML, a flag that is wrong
+
+STDIN = "-"
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that never breaks a line: colours in a terminal, plain text in a pipe or under NO_COLOR."""
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+def show_error(message: str) -> None:
+    """One line on standard error."""
+    console(stderr=True).print(Text.assemble(("outrider: error:", "bold red"), f" {message}"))
+
+
+def fail(message: str, code: int = UNUSABLE) -> NoReturn:
+    """Ends the command with one line on standard error."""
+    show_error(message)
+    raise typer.Exit(code)
+
+
+def read_checked(file: Path) -> Checked:
+    """What a file, or standard input where it is called `-`, holds. Raises UnreadableError."""
+    if str(file) == STDIN:
+        return check(decode(sys.stdin.buffer.read(LARGEST_FILE_BYTES + 1), "<stdin>"), "<stdin>")
+    return check(read_text(file), str(file))
+
+
+def read_models(file: Path) -> list[SpeculativeModel]:
+    """The models of a file, or the end of the command with everything that is wrong with it."""
+    try:
+        checked = read_checked(file)
+    except UnreadableError as error:
+        fail(str(error))
+    if checked.problems:
+        show_problems(checked.problems)
+        raise typer.Exit(INVALID)
+    return checked.models
+
+
+def show_problems(problems: Sequence[Problem]) -> None:
+    """One line each on standard error, the place in red."""
+    errors = console(stderr=True)
+    for problem in problems:
+        place = f"{problem.source}:{problem.line}:{problem.column}:"
+        errors.print(Text.assemble((place, "bold red"), str(problem).removeprefix(place)))
