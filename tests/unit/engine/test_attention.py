@@ -1,0 +1,137 @@
+"""Packed attention: each family's own model code, over our caches, gives what transformers gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from outrider_serving.engine.attention import ATTENTION, Rows
+from outrider_serving.engine.kv_cache import SequenceKV
+from outrider_serving.engine.model_runner import ModelRunner
+from outrider_serving.engine.tree import Tree
+from support.pair import VOCABULARY, random_llama
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from unit.engine.test_tree import trees
+
+PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3]
+CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+SMALL = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 512,
+}
+# Windows shorter than the prompt, so that they matter, and longer than the trees are deep, as every real one is.
+FAMILIES = {
+    "llama": {},
+    "qwen2": {},
+    "qwen3": {},
+    "mistral": {"sliding_window": 10},
+    "gemma2": {"sliding_window": 10, "query_pre_attn_scalar": 16},
+    "gemma3_text": {"sliding_window": 10, "query_pre_attn_scalar": 16},
+}
+
+
+def family(name: str, attention: str) -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(name, **SMALL, **FAMILIES[name])
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+def prefill(runner: ModelRunner, tokens: list[int]) -> tuple[SequenceKV, torch.Tensor]:
+    kv = runner.new_kv()
+    (logits,) = runner.forward([Rows(kv, tokens, range(len(tokens)))])
+    return kv, logits
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_gives_the_logits_of_its_own_eager_attention(name: str) -> None:
+    with torch.no_grad():
+        expected = family(name, "eager")(torch.tensor([PROMPT])).logits[0]
+    _, logits = prefill(ModelRunner(family(name, ATTENTION)), PROMPT)
+    torch.testing.assert_close(logits, expected, **CLOSE)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_prompt_in_chunks_is_the_prompt_at_once(name: str) -> None:
+    runner = ModelRunner(family(name, ATTENTION))
+    _, whole = prefill(runner, PROMPT)
+    kv = runner.new_kv()
+    runner.forward([Rows(kv, PROMPT[:7], range(7), logits_from=7)])
+    (rest,) = runner.forward([Rows(kv, PROMPT[7:], range(7, len(PROMPT)))])
+    torch.testing.assert_close(rest, whole[7:], **CLOSE)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_tree_gives_each_node_the_logits_of_its_path_alone(name: str) -> None:
+    runner = ModelRunner(family(name, ATTENTION))
+
+    @settings(max_examples=15, deadline=None)
+    @given(trees(most=8))
+    def holds(tree: Tree) -> None:
+        check_tree(runner, tree)
+
+    holds()
+
+
+def check_tree(runner: ModelRunner, tree: Tree) -> None:
+
+    kv, _ = prefill(runner, PROMPT[:-1])
+    root = kv.length
+    rows = Rows(
+        kv,
+        [PROMPT[-1], *tree.tokens],
+        [root, *(root + depth for depth in tree.depths)],
+        visible=tree.attention,
+    )
+    (logits,) = runner.forward([rows])
+    for node in range(len(tree)):
+        path = [tree.tokens[ancestor] for ancestor in reversed(list(tree.ancestors(node)))]
+        _, alone = prefill(runner, PROMPT + path)
+        torch.testing.assert_close(logits[node + 1], alone[-1], **CLOSE)
+
+
+def test_sequences_of_a_batch_do_not_see_one_another() -> None:
+    runner = ModelRunner(random_llama(3))
+    prompts = [PROMPT, [7], [1, 2, 3, 4, 5]]
+    alone = [prefill(runner, prompt)[1] for prompt in prompts]
+    batch = [Rows(runner.new_kv(), prompt, range(len(prompt))) for prompt in prompts]
+    for together, expected in zip(runner.forward(batch), alone, strict=True):
+        torch.testing.assert_close(together, expected, **CLOSE)
+
+
+def test_rows_kept_by_compaction_are_the_path_as_if_it_had_been_read_alone() -> None:
+    runner = ModelRunner(random_llama(3))
+    kv, _ = prefill(runner, PROMPT)
+    length = kv.length
+    visible = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 1]], dtype=np.bool_)
+    runner.forward([Rows(kv, [50, 60, 70], [length, length, length + 1], visible=visible)])
+    kv.compact(length, [length + 1, length + 2])
+    (after,) = runner.forward([Rows(kv, [80], [length + 2])])
+    _, expected = prefill(runner, [*PROMPT, 60, 70, 80])
+    torch.testing.assert_close(after[-1], expected[-1], **CLOSE)
+
+
+def test_a_cache_keeps_its_rows_when_it_grows() -> None:
+    runner = ModelRunner(random_llama(2))
+    tokens = [index % VOCABULARY for index in range(600)]
+    kv = runner.new_kv()
+    for start in range(0, 600, 50):
+        (logits,) = runner.forward([Rows(kv, tokens[start : start + 50], range(start, start + 50))])
+    _, whole = prefill(runner, tokens)
+    torch.testing.assert_close(logits[-1], whole[-1], **CLOSE)
+
+
+def test_a_model_without_our_attention_is_refused() -> None:
+    with pytest.raises(ValueError, match="attn_implementation"):
+        ModelRunner(random_llama(1, attention="sdpa"))

@@ -1,0 +1,164 @@
+"""What speculation may cost: rules of the selection, the step-time curve and the gate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from outrider_serving.engine.calibration import Calibration
+from outrider_serving.engine.tree import Source
+from outrider_serving.target.budget import (
+    FIRST_REST_STEPS,
+    LONGEST_REST_STEPS,
+    MISSES_TO_REST,
+    DraftGate,
+    StepTime,
+    select,
+)
+
+FLAT = StepTime([(1, 1.0), (64, 1.0)])
+STEEP = StepTime([(1, 1.0), (64, 64.0)])
+
+paths = st.lists(st.lists(st.floats(0.01, 1.0), max_size=10), min_size=1, max_size=6)
+
+
+@given(paths)
+def test_where_nodes_are_free_all_are_taken(found: list[list[float]]) -> None:
+    assert select(found, FLAT, max_nodes=10).nodes == tuple(tuple(range(len(path))) for path in found)
+
+
+@given(paths)
+def test_where_a_node_costs_as_much_as_a_token_only_certain_ones_are_taken(found: list[list[float]]) -> None:
+    for path, kept in zip(found, select(found, STEEP, max_nodes=10).nodes, strict=True):
+        assert all(path[node] > 0.999 for node in kept)
+
+
+@given(paths, st.integers(1, 10), st.floats(1.0, 4.0))
+def test_no_other_number_of_the_best_nodes_has_a_higher_goodput(
+    found: list[list[float]], max_nodes: int, at_64: float
+) -> None:
+    step_time = StepTime([(1, 1.0), (64, at_64)])
+    chosen = select(found, step_time, max_nodes)
+    ranked = sorted((p for path in found for p in sorted(path, reverse=True)[:max_nodes]), reverse=True)
+    for count in range(len(ranked) + 1):
+        tokens = len(found) + sum(ranked[:count])
+        assert chosen.goodput >= tokens / step_time.of(len(found) + count) - 1e-9
+
+
+@given(paths)
+def test_a_node_is_never_taken_without_its_likelier_elder(found: list[list[float]]) -> None:
+    """A parent is at least as probable as its child: what is kept is closed towards the root."""
+    falling = [sorted(path, reverse=True) for path in found]
+    for kept in select(falling, StepTime([(1, 1.0), (64, 3.0)]), max_nodes=10).nodes:
+        assert kept == tuple(range(len(kept)))
+
+
+def test_the_same_trees_shrink_under_load() -> None:
+    step_time = StepTime([(1, 1.0), (16, 1.1), (64, 6.0)])
+    tree = [0.8, 0.64, 0.5, 0.4]
+    alone = select([tree], step_time, max_nodes=8)
+    crowd = select([tree] * 30, step_time, max_nodes=8)
+    assert len(alone.nodes[0]) == 4
+    assert sum(map(len, crowd.nodes)) / 30 < 2
+
+
+def test_step_time_follows_a_machine_that_slows_down() -> None:
+    step_time = StepTime([(1, 0.1), (32, 0.12)])
+    for _ in range(200):
+        step_time.observe(8, 0.3)
+    assert step_time.of(8) == pytest.approx(0.3, rel=0.05)
+    assert step_time.of(1) > 0.15
+
+
+def test_one_stalled_step_hardly_moves_the_estimate() -> None:
+    step_time = StepTime([(1, 0.1), (32, 0.12)])
+    before = step_time.of(4)
+    step_time.observe(4, 10.0)
+    assert step_time.of(4) < 1.06 * before
+
+
+@given(st.lists(st.tuples(st.integers(1, 600), st.floats(0.01, 2.0)), min_size=1, max_size=60))
+def test_more_tokens_are_never_predicted_to_take_less(observed: list[tuple[int, float]]) -> None:
+    step_time = StepTime([(1, 0.1), (32, 0.2)])
+    for tokens, seconds in observed:
+        step_time.observe(tokens, seconds)
+    predicted = step_time.predict(np.arange(1, 700, dtype=np.float64))
+    assert bool((np.diff(predicted) >= 0).all())
+
+
+def test_a_draft_that_earns_is_asked_every_step() -> None:
+    gate = DraftGate()
+    for _ in range(500):
+        assert gate.asks(1.0)
+        gate.drafted_step(1.4, answered=True)
+
+
+def test_a_draft_that_loses_rests_and_is_tried_ever_less_often() -> None:
+    gate = DraftGate()
+    asked = 0
+    for _ in range(6000):
+        if gate.asks(1.0):
+            asked += 1
+            gate.drafted_step(0.7, answered=True)
+        else:
+            gate.plain_step()
+    assert asked < 60
+    assert gate._rest_steps == LONGEST_REST_STEPS
+
+
+def test_a_silent_draft_costs_two_waits_and_then_rests() -> None:
+    gate = DraftGate()
+    for _ in range(MISSES_TO_REST):
+        assert gate.asks(1.0)
+        gate.drafted_step(0.9, answered=False)
+    assert not gate.asks(1.0)
+    for _ in range(FIRST_REST_STEPS):
+        gate.plain_step()
+    assert gate.asks(1.0)
+
+
+def test_a_draft_that_recovers_is_used_again() -> None:
+    gate = DraftGate()
+    for step in range(3000):
+        if gate.asks(1.0):
+            gate.drafted_step(0.5 if step < 500 else 1.5, answered=True)
+        else:
+            gate.plain_step()
+    assert gate.asks(1.0)
+    assert gate._rest_steps == FIRST_REST_STEPS
+
+
+def test_n_grams_that_promise_more_let_the_draft_rest_for_the_step() -> None:
+    gate = DraftGate()
+    assert not gate.asks(3.0)
+    assert gate.asks(1.0)
+
+
+def test_calibration_learns_what_a_belief_is_worth() -> None:
+    calibration = Calibration()
+    for index in range(1000):
+        calibration.observe(Source.DRAFT, -0.05, index % 2 == 0)
+        calibration.observe(Source.NGRAM, -0.05, False)
+    assert calibration.estimate(Source.DRAFT, -0.05) == pytest.approx(0.5, abs=0.05)
+    assert calibration.estimate(Source.NGRAM, -0.05) < 0.05
+
+
+def test_a_sequence_starts_from_what_all_have_learnt_and_then_goes_its_own_way() -> None:
+    everyone = Calibration()
+    for _ in range(300):
+        everyone.observe(Source.NGRAM, -1.0, False)
+    one = Calibration(everyone)
+    assert one.estimate(Source.NGRAM, -1.0) == pytest.approx(everyone.estimate(Source.NGRAM, -1.0))
+    for _ in range(20):
+        one.observe(Source.NGRAM, -1.0, True)
+    assert one.estimate(Source.NGRAM, -1.0) > 0.6
+    assert everyone.estimate(Source.NGRAM, -1.0) < 0.3
+
+
+@given(st.lists(st.tuples(st.floats(-20, 0), st.booleans()), max_size=200), st.floats(-20, 0))
+def test_an_estimate_is_a_probability(observed: list[tuple[float, bool]], score: float) -> None:
+    calibration = Calibration(Calibration())
+    for belief, accepted in observed:
+        calibration.observe(Source.DRAFT, belief, accepted)
+    assert 0 <= calibration.estimate(Source.DRAFT, score) <= 1
