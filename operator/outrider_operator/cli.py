@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 
 from outrider_operator.api.problem import Problem, UnreadableError
 from outrider_operator.api.v1alpha1 import SpeculativeModel
+from outrider_operator.local.up import up
 from outrider_operator.resources.build import build
 from outrider_operator.resources.platform import Platform, default_image
 from outrider_operator.resources.pod import Object
@@ -38,6 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(up)
 
 
 def main() -> None:
@@ -45,7 +47,8 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False))
     except TyperException as error:
-        show_error(f"{error.format_message().rstrip('.')}; see `outrider --help`")
+        message = error.format_message().rstrip(".")
+        show_error(f"{message}{'' if message.endswith('?') else ';'} see `outrider --help`")
         sys.exit(UNUSABLE)
     except typer.Abort:
         sys.exit(130)
@@ -126,7 +129,7 @@ def _report(
     "  outrider render model.yaml --namespace chat | kubectl apply -f -"
 )
 def render(
-    file: Annotated[Path, typer.Argument(help=FILE_HELP)],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=FILE_HELP)],
     namespace: Annotated[
         str | None,
         typer.Option("--namespace", "-n", help="Render into this namespace, whatever the file says."),

@@ -24,6 +24,7 @@ _GRAMMAR = {
     "revision": "not a commit, tag or branch: use letters, digits and . _ / -",
     "draftPatience": "not a duration: write a number and us, ms or s, such as 50ms",
 }
+_TEXT_EXAMPLES = {"draftPatience": "50ms", "uri": "hf://org/name"}
 _EXPECTED = {int: "a whole number", float: "a number", str: "text", bool: "true or false", datetime: "a time"}
 
 
@@ -70,17 +71,19 @@ def _missing(name: str | int) -> str:
 
 
 def _misfit(name: str, field: Field | None, kind: str, value: Any) -> str:
-    if field is None:
+    if field is None:  # of an object of Kubernetes' own, whose fields are not named here
         return f"{_shown(value)} does not fit; see `kubectl explain smodel`"
     if field.choices and kind == "literal_error":
         return _not_a_choice(field.choices, value)
     if kind in ("greater_than_equal", "less_than_equal"):
+        if value != value:
+            return f"not a number; use one {field.bounds}"
         return f"{_shown(value)} is too {'small' if kind[0] == 'g' else 'large'}; use a number {field.bounds}"
     if kind.startswith("string_") and kind != "string_type":
         return _GRAMMAR.get(name, f"{_shown(value)} is not of the form that is needed here; correct it")
     if kind == "too_long":
         return "too many entries; remove some"
-    return f"{_shown(value)} is {_kind(value)}, not {_expected(field)}; {_remedy(field, value)}"
+    return f"{_shown(value)} is {_kind(value)}, not {_expected(field)}; {_remedy(name, field, value)}"
 
 
 def _not_a_choice(choices: tuple[str, ...], value: Any) -> str:
@@ -93,13 +96,15 @@ def _not_a_choice(choices: tuple[str, ...], value: Any) -> str:
     return f"{_shown(value)} is not {only}; did you mean {meant}?"
 
 
-def _remedy(field: Field, value: Any) -> str:
+def _remedy(name: str, field: Field, value: Any) -> str:
     if value is None:
         return "give it a value, or remove the line"
     if field.type == int | str:
         return QUANTITY_REMEDY
     if field.names:
         return f"put its fields below it, indented: {', '.join(field.names)}"
+    if name in _TEXT_EXAMPLES:
+        return f"write text such as {_TEXT_EXAMPLES[name]}"
     if field.type is str and not isinstance(value, dict | list):
         return f'put it in quotes: "{_shown(value)}"'
     if field.type in (int, float) and isinstance(value, str) and value.isdigit():

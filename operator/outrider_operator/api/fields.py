@@ -39,8 +39,13 @@ class Field:
         low = next((bound.ge for bound in self.metadata if isinstance(bound, annotated_types.Ge)), None)
         high = next((bound.le for bound in self.metadata if isinstance(bound, annotated_types.Le)), None)
         if low is not None and high is not None:
-            return f"from {low:g} to {high}"
-        return "" if low is None else f"at least {low}"
+            return f"from {_plain(low)} to {_plain(high)}"
+        return "" if low is None else f"at least {_plain(low)}"
+
+
+def _plain(bound: Any) -> str:
+    """A bound as a person writes it: 1, not 1.0."""
+    return str(int(bound)) if bound == int(bound) else str(bound)
 
 
 def fields_of(model: type[BaseModel]) -> dict[str, Field]:
