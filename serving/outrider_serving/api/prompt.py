@@ -72,7 +72,7 @@ class PromptEncoder:
         unknown = next((token for token in prompt if not 0 <= token < self._token_count), None)
         if unknown is not None:
             raise ApiError(
-                f"the model has no token {shorten(str(unknown), 24)}; give ids from 0 to {self._token_count - 1}",
+                f"the model has no token {shorten(str(unknown), 24)}; ids go up to {self._token_count - 1}",
                 param="prompt",
             )
         return prompt

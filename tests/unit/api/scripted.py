@@ -1,0 +1,167 @@
+"""A generator that says what a test tells it to, over a tiny real tokenizer, behind a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import uvicorn
+from outrider_serving.api.app import create_app
+from outrider_serving.api.health import DraftHealth, HealthReport, SpeculationHealth
+from outrider_serving.engine.request import Delta, FinishReason, Request
+from prometheus_client import CollectorRegistry, Counter
+from starlette.applications import Starlette
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+MODEL = "org/tiny"
+CONTEXT_TOKENS = 400
+REPLY = "Grüße, 世界! Wie geht es dir?"
+WAIT_S = 30  # for what happens at once; only a failing test waits as long
+SPECIAL_TOKENS = ["<|im_start|>", "<|im_end|>"]
+TEMPLATE = (
+    "{% for m in messages %}"
+    "{% if m.role == 'tool' %}{{ raise_exception('no tools, please') }}{% endif %}"
+    "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def tiny_tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerBase:
+    """One token a byte, and two special ones."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(models.BPE(vocab={char: index for index, char in enumerate(alphabet)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens(SPECIAL_TOKENS)
+    tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast(
+        tokenizer_object=backend, eos_token="<|im_end|>"
+    )
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+@dataclass
+class Script:
+    """Deltas, then an error, or silence for ever, or (when the last delta has a finish_reason) the end."""
+
+    deltas: list[Delta] = field(default_factory=list)
+    error: Exception | None = None
+    silent: bool = False
+
+
+class ScriptedGenerator:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self.requests: list[Request] = []
+        self.script: Callable[[Request], Script] = self.reply
+        self.silences = threading.Semaphore(0)
+        self.closings = threading.Semaphore(0)
+        self.closed: list[str] = []
+
+    @property
+    def model_name(self) -> str:
+        return MODEL
+
+    @property
+    def max_model_len_tokens(self) -> int:
+        return CONTEXT_TOKENS
+
+    async def generate(self, request: Request) -> AsyncIterator[Delta]:
+        self.requests.append(request)
+        script = self.script(request)
+        try:
+            for delta in script.deltas:
+                await asyncio.sleep(0)
+                yield delta
+            if script.silent:
+                self.silences.release()
+                await asyncio.Event().wait()
+            if script.error:
+                raise script.error
+        finally:
+            self.closed.append(request.id)
+            self.closings.release()
+
+    def reply(self, request: Request) -> Script:
+        """REPLY, two characters a delta, as far as max_tokens goes."""
+        left, deltas = request.sampling.max_tokens, []
+        for start in range(0, len(REPLY), 2):
+            piece = REPLY[start : start + 2]
+            tokens = tuple(self._tokenizer(piece)["input_ids"])
+            if len(tokens) > left:
+                return Script([*deltas, Delta("", tokens[:left], "length")])
+            left -= len(tokens)
+            last = start + 2 >= len(REPLY)
+            reason: FinishReason | None = "stop" if last else "length" if left == 0 else None
+            deltas.append(Delta(piece, tokens, reason))
+            if reason:
+                break
+        return Script(deltas)
+
+    def prompt_text(self, index: int = -1) -> str:
+        return str(self._tokenizer.decode(self.requests[index].prompt_tokens))
+
+
+@dataclass
+class Served:
+    """A face and everything behind it that a test turns or reads."""
+
+    app: Starlette
+    generator: ScriptedGenerator
+    tokenizer: PreTrainedTokenizerBase
+    url: str = ""
+    is_ready: bool = True
+    rejected: int = 0
+    report: HealthReport = field(
+        default_factory=lambda: HealthReport(
+            MODEL,
+            SpeculationHealth("Auto", "Shared", DraftHealth("Incompatible", "org/draft", "other tokenizer")),
+        )
+    )
+
+
+def face(tokenizer: PreTrainedTokenizerBase, max_body_bytes: int = 100_000) -> Served:
+    generator = ScriptedGenerator(tokenizer)
+    registry = CollectorRegistry()
+    Counter("outrider_decode_steps", "Engine steps", ["model_name"], registry=registry).labels(MODEL).inc(3)
+    served: Served
+
+    def reject() -> None:
+        served.rejected += 1
+
+    app = create_app(
+        generator,
+        tokenizer,
+        health=lambda: served.report,
+        ready=lambda: served.is_ready,
+        registry=registry,
+        max_body_bytes=max_body_bytes,
+        on_rejected=reject,
+    )
+    served = Served(app, generator, tokenizer)
+    return served
+
+
+@contextmanager
+def serving(served: Served) -> Iterator[Served]:
+    """A real server on a free port, in a thread with an event loop of its own."""
+    server = uvicorn.Server(
+        uvicorn.Config(served.app, host="127.0.0.1", port=0, log_config=None, access_log=False, loop="uvloop")
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            thread.join(0.005)
+            assert thread.is_alive(), "the server did not start"
+        port = server.servers[0].sockets[0].getsockname()[1]
+        served.url = f"http://127.0.0.1:{port}"
+        yield served
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join(WAIT_S)
+        assert not thread.is_alive(), "the server did not stop"
