@@ -1,4 +1,4 @@
-"""Where prepared models lie: a folder outside the repository, laid out as org/name, which is a model mirror."""
+"""Where prepared models lie: a folder outside the repository, laid out as org/name, which is a mirror."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What can be prepared without a model hub: which packages hold which model, and how to know it is the right one.
+"""What can be prepared without a model hub: which packages hold which model, and how to know it.
 
-The packages carry GGUF files, whole or in numbered parts. Versions and the hash of the joined file are pinned,
-so that a changed package is refused rather than served.
+The packages carry GGUF files, whole or in numbered parts. Versions and the hash of the joined file are
+pinned, so that a changed package is refused rather than served.
 """
 
 from __future__ import annotations

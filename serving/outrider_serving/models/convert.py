@@ -1,14 +1,14 @@
 """Makes a model folder that transformers loads in a second out of a GGUF file.
 
-The folder holds bf16 safetensors, config, generation config, tokenizer and chat template: what a hub would hold.
-Weights are dequantised one tensor at a time, so that the peak of memory is the bf16 model and one tensor in fp32.
+The folder holds bf16 safetensors, config, generation config, tokenizer and chat template: what a hub would
+hold. Weights are dequantised one tensor at a time: the peak of memory is the bf16 model and one fp32 tensor.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from outrider_serving.models.catalogue import PackagedModel
 from outrider_serving.models.metadata import field
 from outrider_serving.models.vocabulary import build_tokenizer
 
-CONFIGS: dict[str, type[PreTrainedConfig]] = {"llama": LlamaConfig, "qwen2": Qwen2Config}
+CONFIGS: dict[str, Callable[..., PreTrainedConfig]] = {"llama": LlamaConfig, "qwen2": Qwen2Config}
 CAUSAL_MODELS = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
 
 WHOLE_MODEL_NAMES = {
@@ -100,7 +100,7 @@ def _generation_config(reader: GGUFReader, vocabulary: dict[str, int]) -> Genera
     ends = [field(reader, "tokenizer.ggml.eos_token_id")]
     if "<|endoftext|>" in vocabulary and vocabulary["<|endoftext|>"] not in ends:
         ends.append(vocabulary["<|endoftext|>"])
-    return GenerationConfig(
+    return GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=field(reader, "tokenizer.ggml.bos_token_id"),
         eos_token_id=ends,
         pad_token_id=field(reader, "tokenizer.ggml.padding_token_id"),
@@ -110,7 +110,7 @@ def _generation_config(reader: GGUFReader, vocabulary: dict[str, int]) -> Genera
 def _tensors(reader: GGUFReader, config: PreTrainedConfig) -> Iterator[tuple[str, torch.Tensor]]:
     stored = {tensor.name: tensor for tensor in reader.tensors}
     if config.tie_word_embeddings and "output.weight" in stored:
-        # The original has one matrix; the file quantises it twice, more finely for the output: keep that copy.
+        # The original has one matrix; the file quantises it twice, more finely for the output: keep that.
         stored["token_embd.weight"] = stored.pop("output.weight")
     for name, tensor in stored.items():
         weights = dequantize(tensor.data, tensor.tensor_type)

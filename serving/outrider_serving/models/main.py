@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -99,12 +99,17 @@ def list_models(
 ) -> None:
     """Say which models can be prepared, and which are there."""
     root = mirror_folder(cache_root(cache))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, models in SETS.items():
         for model in models:
             folder = root / model.hub_name
             ready = is_prepared(folder, model)
-            row = {"set": name, "model": model.hub_name, "ready": ready, "licence": model.licence}
+            row: dict[str, Any] = {
+                "set": name,
+                "model": model.hub_name,
+                "ready": ready,
+                "licence": model.licence,
+            }
             row["size_bytes"] = size_bytes(folder) if ready else 0
             row["download_bytes"] = model.gguf_bytes
             rows.append(row)

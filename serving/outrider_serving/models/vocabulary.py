@@ -1,7 +1,7 @@
 """Builds a tokenizer from a GGUF file's vocabulary, as the model's authors published it.
 
-The file names the pre-tokenizer and lists tokens, their kinds and merges; how that pre-tokenizer splits text is
-known here by its name.
+The file names the pre-tokenizer and lists tokens, their kinds and merges; how that pre-tokenizer splits
+text is known here by its name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ QWEN2_PATTERN = (
 
 
 def build_tokenizer(reader: GGUFReader, context_tokens: int) -> PreTrainedTokenizerFast:
-    """The tokenizer with its special tokens and chat template; raises ValueError for an unknown pre-tokenizer."""
+    """The tokenizer with its special tokens and chat template.
+
+    Raises ValueError for a pre-tokenizer that this release does not know.
+    """
     tokens: list[str] = field(reader, "tokenizer.ggml.tokens")
     merges = [tuple(merge.split(" ", 1)) for merge in field(reader, "tokenizer.ggml.merges")]
     backend = Tokenizer(BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=merges))
@@ -32,7 +35,7 @@ def build_tokenizer(reader: GGUFReader, context_tokens: int) -> PreTrainedTokeni
         f"{role}_token": tokens[field(reader, f"tokenizer.ggml.{key}_token_id")]
         for role, key in (("bos", "bos"), ("eos", "eos"), ("pad", "padding"))
     }
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=backend,
         chat_template=field(reader, "tokenizer.chat_template"),
         model_max_length=context_tokens,
