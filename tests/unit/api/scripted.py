@@ -37,9 +37,8 @@ def tiny_tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerBase:
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens(SPECIAL_TOKENS)
-    tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast(
-        tokenizer_object=backend, eos_token="<|im_end|>"
-    )
+    build: Callable[..., PreTrainedTokenizerBase] = PreTrainedTokenizerFast
+    tokenizer = build(tokenizer_object=backend, eos_token="<|im_end|>")
     tokenizer.chat_template = template
     return tokenizer
 
@@ -88,7 +87,8 @@ class ScriptedGenerator:
 
     def reply(self, request: Request) -> Script:
         """REPLY, two characters a delta, as far as max_tokens goes."""
-        left, deltas = request.sampling.max_tokens, []
+        left = request.sampling.max_tokens
+        deltas: list[Delta] = []
         for start in range(0, len(REPLY), 2):
             piece = REPLY[start : start + 2]
             tokens = tuple(self._tokenizer(piece)["input_ids"])
@@ -103,7 +103,7 @@ class ScriptedGenerator:
         return Script(deltas)
 
     def prompt_text(self, index: int = -1) -> str:
-        return str(self._tokenizer.decode(self.requests[index].prompt_tokens))
+        return str(self._tokenizer.decode(list(self.requests[index].prompt_tokens)))
 
 
 @dataclass
@@ -114,7 +114,7 @@ class Served:
     generator: ScriptedGenerator
     tokenizer: PreTrainedTokenizerBase
     url: str = ""
-    is_ready: bool = True
+    ready: Callable[[], bool] = lambda: True
     rejected: int = 0
     report: HealthReport = field(
         default_factory=lambda: HealthReport(
@@ -137,7 +137,7 @@ def face(tokenizer: PreTrainedTokenizerBase, max_body_bytes: int = 100_000) -> S
         generator,
         tokenizer,
         health=lambda: served.report,
-        ready=lambda: served.is_ready,
+        ready=lambda: served.ready(),
         registry=registry,
         max_body_bytes=max_body_bytes,
         on_rejected=reject,

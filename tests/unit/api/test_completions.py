@@ -51,7 +51,7 @@ def test_every_prompt_is_a_choice_and_usage_is_their_sum(
 ) -> None:
     served.generator.script = echo_last_token
 
-    answer = client.completions.create(model=MODEL, prompt=prompts)  # type: ignore[arg-type]
+    answer = client.completions.create(model=MODEL, prompt=prompts)
 
     by_id = {request.id: request for request in served.generator.requests}
     assert len(by_id) == 3

@@ -45,7 +45,7 @@ def test_health_tells_why_the_draft_is_not_used(served: Served, http: httpx.Clie
 
 def test_until_the_model_answers_nothing_is_ready(served: Served, http: httpx.Client) -> None:
     assert http.get("/ready").json() == {"ready": True}
-    served.is_ready = False
+    served.ready = lambda: False
 
     assert http.get("/ready").status_code == 503
     refused = http.post("/v1/chat/completions", json=HELLO)
@@ -56,13 +56,10 @@ def test_until_the_model_answers_nothing_is_ready(served: Served, http: httpx.Cl
 
 
 def test_the_official_client_tries_again_until_the_model_is_ready(served: Served) -> None:
-    served.is_ready = False
+    answers = iter([False, True])
+    served.ready = lambda: next(answers)
 
-    def become_ready(_response: httpx.Response) -> None:
-        served.is_ready = True
-
-    http = httpx.Client(event_hooks={"response": [become_ready]})
-    with openai.OpenAI(base_url=f"{served.url}/v1", api_key="sk-not-a-key", http_client=http) as client:
+    with openai.OpenAI(base_url=f"{served.url}/v1", api_key="sk-not-a-key", max_retries=1) as client:
         client.completions.create(model=MODEL, prompt="x")
 
     assert len(served.generator.requests) == 1
