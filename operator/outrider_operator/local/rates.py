@@ -96,8 +96,5 @@ def draft_rates(before: Scrape, after: Scrape) -> DraftRates:
 
 
 def _tokens_per_step(before: Scrape, after: Scrape) -> float | None:
-    """Tokens that decoding steps gave: a request's first token comes from the prefill, not from a step."""
     steps = increase(before, after, "decode_sequence_steps_total")
-    first_tokens = increase(before, after, "time_to_first_token_seconds_count")
-    tokens = increase(before, after, "generation_tokens_total") - first_tokens
-    return tokens / steps if steps > 0 else None
+    return increase(before, after, "decode_tokens_total") / steps if steps > 0 else None

@@ -12,6 +12,7 @@ from rich.text import Text
 from outrider_operator.local import table
 from outrider_operator.local.observe import RoleView
 from outrider_operator.local.role import Phase
+from outrider_operator.terminal import console
 
 PERIOD_S = 10.0
 
@@ -36,8 +37,8 @@ def make_screen(url: str, as_json: bool) -> Screen:
     """The screen that suits this standard output."""
     if as_json:
         return JsonScreen(url)
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    return LiveScreen(console) if console.is_terminal else PlainScreen()
+    terminal = console()
+    return LiveScreen(terminal) if terminal.is_terminal else PlainScreen()
 
 
 class Period:
@@ -100,9 +101,11 @@ class JsonScreen:
 class LiveScreen:
     """Spinners until the target is ready, then the table; what goes wrong is written above it."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = Live(console=console, refresh_per_second=8, redirect_stdout=False, redirect_stderr=False)
+    def __init__(self, terminal: Console) -> None:
+        self._console = terminal
+        self._live = Live(
+            console=terminal, refresh_per_second=8, redirect_stdout=False, redirect_stderr=False
+        )
         self._spinners: dict[str, Spinner] = {}
 
     def say(self, line: str) -> None:
@@ -110,16 +113,16 @@ class LiveScreen:
 
     def changed(self, role: RoleView, views: Sequence[RoleView], now_s: float) -> None:
         if role.status.phase in (Phase.WAITING, Phase.FAILED, Phase.NOT_READY):
-            self._console.print(table.event(role, now_s), style="yellow")
+            self._console.print(Text(table.event(role, now_s), "yellow"))
         elif role.role == "target" and role.status.phase is Phase.READY:
-            self._console.print(table.event(role, now_s), style="green")
+            self._console.print(Text(table.event(role, now_s), "green"))
         self.tick(views, now_s)
 
     def tick(self, views: Sequence[RoleView], now_s: float) -> None:
         target_ran = any(view.role == "target" and view.rates is not None for view in views)
         shown = table.table(views) if target_ran else Group(*(self._spinner(view, now_s) for view in views))
-        self._live.update(shown)
         self._live.start()  # does nothing when it runs already
+        self._live.update(shown, refresh=True)
 
     def close(self) -> None:
         self._live.stop()

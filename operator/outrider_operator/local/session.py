@@ -14,6 +14,7 @@ from outrider_operator.local.observe import DraftLink, Observer
 from outrider_operator.local.plan import Plan
 from outrider_operator.local.role import Phase, Role
 from outrider_operator.local.screen import Screen
+from outrider_operator.terminal import show_error
 
 TICK_S = 1.0
 FAILED = 1
@@ -110,9 +111,8 @@ class Session:
             return 0
         for role in self._roles:
             if role.status.phase is Phase.FAILED and role.plan.role == "target":
-                sys.stderr.write(
-                    f"outrider: error: target: {role.status.reason}; the whole log: {role.log}\n"
-                )
+                with contextlib.suppress(OSError):
+                    show_error(f"target: {role.status.reason}; the whole log: {role.log}")
         return FAILED
 
     @contextlib.contextmanager

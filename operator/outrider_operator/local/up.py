@@ -2,16 +2,13 @@
 
 import asyncio
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from outrider_operator.api.problem import InvalidResourceError, UnreadableError
 from outrider_operator.api.v1alpha1 import SpeculativeModel
-from outrider_operator.api.validation import check, load
 from outrider_operator.local.cores import machine_cores
 from outrider_operator.local.errors import LocalError
 from outrider_operator.local.mirror import model_mirror
@@ -20,6 +17,9 @@ from outrider_operator.local.ports import free_port, port_problem
 from outrider_operator.local.screen import make_screen
 from outrider_operator.local.session import Session
 from outrider_operator.resources.platform import Network
+from outrider_operator.terminal import fail, read_models
+
+COULD_NOT_START = 1
 
 
 def up(
@@ -48,24 +48,25 @@ def up(
 ) -> None:
     """Run a model on this machine: the processes that a cluster would run, with the same flags.
 
-    Ctrl-C, SIGTERM and a closed terminal end every process in order, with exit code 0; a second Ctrl-C kills
-    them at once, with exit code 130 (128 and the signal's number). Exit code 1: it could not start.
+    \b
+    Exit codes
+      0    ended by Ctrl-C, SIGTERM or a closed terminal: every process in order
+      130  ended by a second Ctrl-C: every process killed (128 + the signal)
+      1    the resource or this machine does not allow it, or the target cannot start
+      2    FILE or a flag cannot be used
     """
     try:
         with tempfile.TemporaryDirectory(prefix="outrider-", ignore_cleanup_errors=True) as folder:
-            code = _run(file, mirror, log_dir, as_json, Path(folder))
-    except (LocalError, UnreadableError) as problem:
-        sys.stderr.write(f"outrider: error: {problem}\n")
-        code = 1
-    except InvalidResourceError as problems:
-        sys.stderr.write(f"{problems}\n")
-        code = 1
+            code = _run(_one_model(file), mirror, log_dir, as_json, Path(folder))
+    except LocalError as problem:
+        fail(str(problem), COULD_NOT_START)
     raise typer.Exit(code)
 
 
-def _run(file: Path, mirror: str | None, log_dir: Path | None, as_json: bool, folder: Path) -> int:
-    """Raises LocalError, UnreadableError or InvalidResourceError before anything has been started."""
-    model = _one_model(file)
+def _run(
+    model: SpeculativeModel, mirror: str | None, log_dir: Path | None, as_json: bool, folder: Path
+) -> int:
+    """Raises LocalError before anything has been started."""
     machine = Machine(
         network=_network(model),
         mirror=model_mirror(mirror, os.environ),
@@ -88,24 +89,14 @@ async def _serve(plan: Plan, log_dir: Path | None, as_json: bool) -> int:
 
 
 def _one_model(file: Path) -> SpeculativeModel:
-    models = _load_stdin() if str(file) == "-" else load(file)
+    models = read_models(file)
     if len(models) != 1:
-        raise LocalError(
-            f"{file}: holds {len(models)} models; name a file with one, each needs a port of its own"
-        )
+        raise LocalError(f"{file}: holds {len(models)} models; name a file with one: each needs its own port")
     return models[0]
 
 
-def _load_stdin() -> list[SpeculativeModel]:
-    """The models on standard input. Raises UnreadableError and InvalidResourceError."""
-    checked = check(sys.stdin.read(), "<stdin>")
-    if checked.problems:
-        raise InvalidResourceError(checked.problems)
-    return checked.models
-
-
 def _network(model: SpeculativeModel) -> Network:
-    """The resource's port for the target, as clients know it; for the draft its usual ones, else free ones."""
+    """The resource's port for the target, as clients know it; for the draft the usual ones if free."""
     port = model.spec.endpoint.port
     problem = port_problem(port)
     if problem is not None:

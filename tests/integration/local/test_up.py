@@ -1,0 +1,333 @@
+"""`outrider up` with real processes: what is started, what is shown, and that nothing is left running."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from integration.local.runner import PATIENCE_S, Up, eventually
+from outrider_operator.api.validation import load
+from outrider_operator.local.plan import local_network
+from outrider_operator.resources.build import build
+from outrider_operator.resources.platform import Platform
+
+
+def flag(argv: list[str], name: str) -> str:
+    return next(arg.split("=", 1)[1] for arg in argv if arg.startswith(f"--{name}="))
+
+
+def rendered_container(up: Up, role: str, platform: Platform) -> dict[str, object]:
+    [model] = load(up.resource)
+    containers = [
+        built["spec"]["template"]["spec"]["containers"][0]
+        for built in build(model, platform)
+        if built["kind"] == "Deployment"
+    ]
+    [container] = [container for container in containers if container["name"] == role]
+    return dict(container)
+
+
+def test_both_become_ready_and_a_newcomer_is_told_what_to_do_next(up: Up) -> None:
+    up.start()
+    up.sees("target: process started")
+    up.sees("target: loading model")
+    up.sees("target: ready after")
+    up.sees(f"coder is served at http://127.0.0.1:{up.port}/v1")
+    assert '"model": "coder"' in up.sees(f"curl http://127.0.0.1:{up.port}/v1/chat/completions")
+    up.sees("draft: ready after")
+    up.sees("draft: Connected")
+
+
+def test_piped_output_is_plain_lines_with_the_figures(up: Up) -> None:
+    up.start()
+    line = up.sees("target", "ready", "accepted/step 2.50")
+    assert "requests 2 running, 1 waiting, 6 in all" in line
+    assert "speculation earns 1.42×" in line
+    assert "ITL p95 19 ms" in line
+    up.sees("draft", "Connected", "hit rate 75 %")
+    assert "\x1b" not in up.out.read_text()
+
+
+def test_a_terminal_gets_spinners_and_then_a_table(up: Up) -> None:
+    ours, theirs = pty.openpty()
+    environment = up.environment() | {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
+    process = subprocess.Popen(
+        up.command(), env=environment, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    up.process = process
+    os.close(theirs)
+    seen = ""
+
+    def has_shown(*words: str) -> bool:
+        nonlocal seen
+        while select.select([ours], [], [], 0)[0]:
+            seen += os.read(ours, 65536).decode(errors="replace")
+        return all(word in seen for word in words)
+
+    eventually("a spinner", lambda: has_shown("target: loading model", "draft: loading model"))
+    eventually("the table", lambda: has_shown("per step", "ITL p95", "levels/s", "1.42×"))
+    process.send_signal(signal.SIGINT)
+    eventually("its farewell", lambda: has_shown("ended target"))
+    assert process.wait(PATIENCE_S) == 0
+    os.close(ours)
+
+
+def test_what_runs_is_what_render_shows_for_this_network(up: Up, tmp_path: Path) -> None:
+    mirror = tmp_path / "models"
+    mirror.mkdir()
+    up.start("--model-mirror", str(mirror))
+    up.sees("draft: ready")
+    up.sees("target: ready")
+    target, draft = up.what_was_told("target"), up.what_was_told("draft")
+    network = local_network(up.port, int(flag(draft["argv"], "port")), int(flag(draft["argv"], "http-port")))
+    platform = Platform(model_mirror=str(mirror), network=network)
+    for role, told in (("target", target), ("draft", draft)):
+        container = rendered_container(up, role, platform)
+        assert told["argv"] == container["args"]
+        env = {entry["name"]: entry["value"] for entry in container["env"]}  # type: ignore[attr-defined]
+        moved = {name for name, value in env.items() if told["env"].get(name) != value}
+        assert moved == {"HOME", "HF_HOME", "TRITON_CACHE_DIR", "TMPDIR"}
+        assert told["writable"]
+    assert flag(target["argv"], "draft") == f"127.0.0.1:{flag(draft['argv'], 'port')}"
+
+
+def test_against_a_cluster_only_addresses_differ(up: Up) -> None:
+    up.start()
+    up.sees("draft: ready")
+    up.sees("target: ready")
+    for role in ("target", "draft"):
+        in_cluster = rendered_container(up, role, Platform())["args"]
+        here = up.what_was_told(role)["argv"]
+        assert isinstance(in_cluster, list)
+        differing = {
+            ours.split("=")[0] for ours, theirs in zip(here, in_cluster, strict=True) if ours != theirs
+        }
+        assert differing <= {"--host", "--port", "--http-port", "--draft"}
+
+
+def test_folders_that_a_pod_would_lose_are_gone_after_the_run(up: Up) -> None:
+    up.start()
+    up.sees("target: ready")
+    home = Path(up.what_was_told("target")["env"]["HOME"])
+    assert home.is_dir()
+    up.signal(signal.SIGINT)
+    assert up.exit_code() == 0
+    assert not home.exists()
+
+
+def test_a_killed_draft_is_started_again_and_the_target_never_notices(up: Up) -> None:
+    up.start()
+    up.sees("draft: ready after")
+    up.sees("target: ready after")
+    target, draft = up.what_was_told("target")["pid"], up.what_was_told("draft")["pid"]
+    os.kill(draft, signal.SIGKILL)
+    assert "starting it again at once" in up.sees("draft: killed by SIGKILL")
+    up.sees("draft: ready after", times=2)
+    assert up.what_was_told("draft")["pid"] != draft
+    assert psutil.pid_exists(target)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_everything_and_says_so(up: Up, number: signal.Signals) -> None:
+    up.start()
+    up.sees("draft: ready after")
+    up.sees("target: ready after")
+    pids = [up.what_was_told(role)["pid"] for role in ("target", "draft")]
+    up.signal(number)
+    assert up.exit_code() == 0
+    assert up.lines()[-1] == f"ended target (pid {pids[0]}) and draft (pid {pids[1]})"
+    assert up.running() == []
+    assert up.errors() == []
+
+
+def test_a_signal_during_the_start_leaves_nothing(up: Up) -> None:
+    up.start()
+    up.sees("process started")
+    up.signal(signal.SIGINT)
+    assert up.exit_code() == 0
+    assert up.nothing_is_left()
+
+
+def test_a_second_signal_kills_what_does_not_listen(up: Up) -> None:
+    up.start(target={"deaf": True})
+    up.sees("target: ready after")
+    up.signal(signal.SIGINT)
+    eventually("the draft's end", lambda: len(up.running()) == 1)
+    up.signal(signal.SIGINT)
+    assert up.exit_code() == 130
+    assert up.nothing_is_left()
+
+
+def test_kill_9_of_the_runner_leaves_nothing(up: Up) -> None:
+    up.start()
+    up.sees("draft: ready after")
+    up.sees("target: ready after")
+    assert len(up.running()) == 2
+    up.signal(signal.SIGKILL)
+    assert up.nothing_is_left()
+
+
+def test_a_reader_that_goes_away_ends_the_run(up: Up) -> None:
+    with up.err.open("wb") as err:
+        up.process = subprocess.Popen(
+            up.command(), env=up.environment(), stdout=subprocess.PIPE, stderr=err, start_new_session=True
+        )
+    assert up.process.stdout is not None
+    up.process.stdout.readline()
+    up.process.stdout.close()
+    assert up.exit_code() == 0
+    assert up.nothing_is_left()
+    assert up.errors() == []
+
+
+def test_what_a_process_started_itself_ends_with_it(up: Up) -> None:
+    up.start(draft={"child": True})
+    up.sees("draft: ready after")
+    assert len(up.running()) == 3
+    os.kill(up.what_was_told("draft")["pid"], signal.SIGKILL)
+    up.sees("draft: ready after", times=2)
+    assert len(up.running()) == 3
+    up.signal(signal.SIGINT)
+    assert up.exit_code() == 0
+    assert up.nothing_is_left()
+
+
+def test_a_target_that_refuses_its_input_ends_the_run_with_its_reason(up: Up) -> None:
+    up.start(target={"refuse": "--model: no such model; name one that is there"})
+    assert up.exit_code() == 1
+    [line] = up.errors()
+    assert line.startswith("outrider: error: target: --model: no such model; name one that is there")
+    assert up.nothing_is_left()
+
+
+def test_a_draft_that_refuses_its_input_leaves_the_target_serving(up: Up) -> None:
+    up.start("--json", draft={"refuse": "--model: not the target's tokenizer"})
+    eventually("the target served", lambda: any("coder is served at" in line for line in up.errors()))
+    ticks = [json.loads(line) for line in up.lines()]
+    assert ticks[-1]["draft"]["phase"] == "failed"
+    assert ticks[-1]["draft"]["reason"] == (
+        "--model: not the target's tokenizer; the target serves without it"
+    )
+    assert ticks[-1]["draft"]["starts"] == 1
+    assert ticks[-1]["target"]["phase"] == "ready"
+
+
+def test_a_target_that_falls_over_is_started_again_and_its_last_lines_are_shown(up: Up) -> None:
+    up.start(target={"crash": 3})
+    assert up.sees("target: exit code 3").endswith("starting it again in 1 s")
+    up.sees("  target fell over")
+    up.sees("target: exit code 3", "starting it again in 2 s")
+    up.signal(signal.SIGTERM)
+    assert up.exit_code() == 0
+
+
+def test_an_incompatible_draft_is_told_with_the_targets_reason(up: Up) -> None:
+    up.start(target={"link": {"state": "Incompatible", "model": "x", "reason": "another tokenizer"}})
+    up.sees("draft: Incompatible: another tokenizer")
+
+
+def test_json_is_an_object_a_line_and_people_are_told_elsewhere(up: Up) -> None:
+    up.start("--json")
+
+    def rates() -> list[dict[str, object]] | None:
+        ticks = [json.loads(line) for line in up.lines()]
+        return [tick for tick in ticks if tick["target"].get("tokens_per_step")] or None
+
+    [tick, *_] = eventually("figures", rates)
+    assert tick["url"] == f"http://127.0.0.1:{up.port}"
+    assert tick["target"]["gain"] == 1.42  # type: ignore[index]
+    assert any("curl" in line for line in up.errors())
+
+
+def test_a_port_in_use_is_one_line_and_nothing_is_started(up: Up) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(up.port)],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    ) as other:
+        eventually("the other server", lambda: psutil.Process(other.pid).net_connections())
+        up.start()
+        code = up.exit_code()
+        other.kill()
+    assert code == 1
+    [line] = up.errors()
+    assert line.startswith(f"outrider: error: spec.endpoint.port: port {up.port} is in use by python")
+    assert f"(pid {other.pid})" in line
+    assert list(up.told.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "names"),
+    [
+        ("maxModelLength", 4096, "spec.target.maxModelLength"),
+        ("model", {"uri": "pvc://claim/models/large"}, "spec.target.model.uri: pvc:// models need a cluster"),
+        ("model", {"uri": "s3://bucket/large"}, "spec.target.model.uri: s3:// models need a cluster"),
+    ],
+)
+def test_a_resource_that_cannot_run_here_is_one_line_and_nothing_is_started(
+    up: Up, path: str, value: object, names: str
+) -> None:
+    resource = yaml.safe_load(up.resource.read_text())
+    resource["spec"]["target"][path] = value
+    up.resource.write_text(yaml.safe_dump(resource))
+    up.start()
+    assert up.exit_code() == 1
+    [line] = up.errors()
+    assert names in line
+    assert list(up.told.iterdir()) == []
+
+
+def test_more_cores_than_there_are_is_one_line_and_nothing_is_started(up: Up) -> None:
+    resource = yaml.safe_load(up.resource.read_text())
+    for role in ("target", "draft"):
+        resource["spec"][role]["resources"] = {"requests": {"cpu": 1 if role == "target" else 4096}}
+    up.resource.write_text(yaml.safe_dump(resource))
+    up.start()
+    assert up.exit_code() == 1
+    [line] = up.errors()
+    assert line.startswith("outrider: error: spec.draft.resources.requests.cpu: 4096 asked for")
+    assert list(up.told.iterdir()) == []
+
+
+def test_replicas_and_what_else_a_laptop_leaves_out_is_said(up: Up) -> None:
+    resource = yaml.safe_load(up.resource.read_text())
+    resource["spec"]["draft"]["replicas"] = 3
+    up.resource.write_text(yaml.safe_dump(resource))
+    up.start()
+    up.sees("spec.draft.replicas: 3 asked for; one of each role runs on this machine")
+    up.sees("draft: ready after")
+
+
+def test_without_a_draft_only_the_target_runs(up: Up) -> None:
+    resource = yaml.safe_load(up.resource.read_text())
+    del resource["spec"]["draft"]
+    up.resource.write_text(yaml.safe_dump(resource))
+    up.start(target={"link": {"state": "None", "model": None, "reason": ""}})
+    up.sees("target", "accepted/step 2.50")
+    assert [process.pid for process in up.running()] == [up.what_was_told("target")["pid"]]
+    assert not any(line.startswith("draft") for line in up.lines())
+
+
+def test_logs_go_where_they_are_wanted(up: Up, tmp_path: Path) -> None:
+    logs = tmp_path / "wanted" / "logs"
+    up.start("--log-dir", str(logs))
+    up.sees(f"logs: {logs}")
+    up.sees("draft: ready after")
+    up.sees("target: ready after")
+    for role in ("target", "draft"):
+        assert json.loads((logs / f"{role}.log").read_text()) == {"event": "listening", "role": role}
+
+
+def test_a_log_folder_that_cannot_be_is_one_line(up: Up) -> None:
+    up.start("--log-dir", str(up.resource))
+    assert up.exit_code() == 1
+    [line] = up.errors()
+    assert line.startswith("outrider: error: --log-dir:")
+    assert list(up.told.iterdir()) == []
