@@ -169,7 +169,7 @@ def _quantity_problems(document: Document) -> list[Problem]:
 
 def _broken_rules(document: Document, wrong_fields: set[str]) -> list[Problem]:
     return [
-        document.problem(_shown_at(document, path, rule), rule.message)
+        _broken(document, path, rule)
         for rule in RULES
         for path in rule.paths
         if not _holds(rule, path, document, wrong_fields)
@@ -190,9 +190,11 @@ def _holds(rule: Rule, path: Path, document: Document, wrong_fields: set[str]) -
     return rule.holds(typed)
 
 
-def _shown_at(document: Document, path: Path, rule: Rule) -> Path:
+def _broken(document: Document, path: Path, rule: Rule) -> Problem:
+    """The problem of a broken rule, at the field that a person would change where it is in the file."""
     shown_at = (*path, *rule.shown_at)
-    return shown_at if shown_at in document.keys else path
+    place = shown_at if shown_at in document.keys else path
+    return document.problem(place, rule.message, at_key=isinstance(_value(document.data, place), dict))
 
 
 def _again(document: Document, model: SpeculativeModel, seen: dict[tuple[str, str], int]) -> list[Problem]:

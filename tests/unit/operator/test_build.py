@@ -1,0 +1,286 @@
+"""What a model becomes: each sample's processes, the sharing of hardware, and what every pod keeps to."""
+
+from typing import Any
+
+import kubernetes_validate
+import pytest
+from outrider_operator.api.v1alpha1 import SpeculativeModel
+from outrider_operator.api.validation import load
+from outrider_operator.resources.build import build
+from outrider_operator.resources.network import target_url
+from outrider_operator.resources.placement import Placement, placement
+from outrider_operator.resources.platform import Network, Platform
+from unit.operator.yaml_models import SAMPLES, model, sample
+
+DRAFT = {"model": {"uri": "hf://org/small"}}
+
+
+def kinds_and_names(model: SpeculativeModel) -> list[str]:
+    return [f"{thing['kind']} {thing['metadata']['name']}" for thing in build(model, Platform())]
+
+
+def pod(model: SpeculativeModel, role: str, platform: Platform | None = None) -> dict[str, Any]:
+    [found] = [
+        thing["spec"]["template"]["spec"]
+        for thing in build(model, platform or Platform())
+        if thing["kind"] == "Deployment" and thing["metadata"]["name"].endswith(f"-{role}")
+    ]
+    assert isinstance(found, dict)
+    return found
+
+
+def container(model: SpeculativeModel, role: str, platform: Platform | None = None) -> dict[str, Any]:
+    [found] = pod(model, role, platform)["containers"]
+    assert isinstance(found, dict)
+    return found
+
+
+def environment(model: SpeculativeModel, role: str, platform: Platform | None = None) -> dict[str, str]:
+    return {entry["name"]: entry["value"] for entry in container(model, role, platform)["env"]}
+
+
+def with_resources(target: dict[str, Any], draft: dict[str, Any]) -> SpeculativeModel:
+    return model(
+        {
+            "target": {"model": {"uri": "hf://org/big"}, "resources": target},
+            "draft": {**DRAFT, "resources": draft},
+        }
+    )
+
+
+def service(model: SpeculativeModel, role: str) -> dict[str, Any]:
+    [found] = [
+        thing["spec"]
+        for thing in build(model, Platform())
+        if thing["kind"] == "Service" and thing["metadata"]["name"].endswith(f"-{role}")
+    ]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_the_sample_pair_runs_a_target_that_takes_turns_with_its_draft() -> None:
+    pair = sample("qwen-coder")
+    assert kinds_and_names(pair) == [
+        "Service qwen-coder-draft",
+        "Deployment qwen-coder-draft",
+        "Service qwen-coder-target",
+        "Deployment qwen-coder-target",
+    ]
+    target = container(pair, "target")
+    assert target["command"] == ["outrider-target"]
+    assert target["args"] == [
+        "--model=hf://Qwen/Qwen2.5-Coder-1.5B-Instruct",
+        "--dtype=bfloat16",
+        "--max-model-len=4096",
+        "--max-num-seqs=8",
+        "--served-model-name=qwen-coder",
+        "--host=0.0.0.0",
+        "--port=8000",
+        "--draft=dns:///qwen-coder-draft.default.svc:50051",
+        "--placement=Shared",
+        "--mode=Auto",
+        "--max-depth=8",
+        "--max-branches=4",
+        "--max-nodes=32",
+        "--min-probability=0.02",
+        "--fallback=NGram",
+    ]
+    draft = container(pair, "draft")
+    assert draft["command"] == ["outrider-draft"]
+    assert draft["args"] == [
+        "--model=hf://Qwen/Qwen2.5-Coder-0.5B-Instruct",
+        "--dtype=bfloat16",
+        "--max-model-len=4096",
+        "--max-num-seqs=8",
+        "--host=0.0.0.0",
+        "--port=50051",
+        "--http-port=9400",
+    ]
+
+
+def test_the_sample_with_own_cores_runs_ahead_with_a_thread_for_each_core() -> None:
+    pair = sample("qwen-coder-own-cores")
+    assert "--placement=Own" in container(pair, "target")["args"]
+    for role in ("target", "draft"):
+        assert environment(pair, role)["OMP_NUM_THREADS"] == "1"
+        assert container(pair, role)["resources"] == {"requests": {"cpu": 1}}
+
+
+def test_the_light_sample_has_no_draft_and_draws_on_the_text() -> None:
+    light = sample("smollm2")
+    assert kinds_and_names(light) == ["Service smollm2-target", "Deployment smollm2-target"]
+    args = container(light, "target")["args"]
+    assert "--max-model-len=0" in args
+    assert "--fallback=NGram" in args
+    assert "--placement=Shared" in args
+    assert not any(arg.startswith("--draft") for arg in args)
+
+
+def test_mode_off_runs_no_draft() -> None:
+    off = model({"draft": DRAFT, "speculation": {"mode": "Off"}})
+    assert kinds_and_names(off) == ["Service pair-target", "Deployment pair-target"]
+    args = container(off, "target")["args"]
+    assert "--mode=Off" in args
+    assert not any(arg.startswith("--draft=") for arg in args)
+
+
+def test_every_field_of_speculation_reaches_the_target() -> None:
+    speculation = {
+        "mode": "Always",
+        "maxDepth": 3,
+        "maxBranches": 2,
+        "maxNodes": 7,
+        "minProbability": 0.1,
+        "draftPatience": "1.5s",
+        "fallback": "None",
+    }
+    args = container(model({"draft": DRAFT, "speculation": speculation}), "target")["args"]
+    assert args[-7:] == [
+        "--mode=Always",
+        "--max-depth=3",
+        "--max-branches=2",
+        "--max-nodes=7",
+        "--min-probability=0.1",
+        "--fallback=None",
+        "--draft-patience-ms=1500",
+    ]
+
+
+def test_revision_length_and_sequences_reach_the_role_that_has_them() -> None:
+    small = {"model": {"uri": "hf://org/small", "revision": "abc"}, "maxModelLen": 64, "maxNumSeqs": 3}
+    pair = model({"draft": {**small, "dtype": "float32", "replicas": 2}})
+    assert container(pair, "draft")["args"][:5] == [
+        "--model=hf://org/small",
+        "--revision=abc",
+        "--dtype=float32",
+        "--max-model-len=64",
+        "--max-num-seqs=3",
+    ]
+    assert not any(arg.startswith("--revision") for arg in container(pair, "target")["args"])
+    assert [thing["spec"].get("replicas") for thing in build(pair, Platform())] == [None, 2, None, 1]
+
+
+CPU = {"requests": {"cpu": 1}}
+GPU = {"limits": {"nvidia.com/gpu": 1}}
+
+
+@pytest.mark.parametrize(
+    ("target", "draft", "expected"),
+    [
+        ({}, {}, Placement.SHARED),
+        (CPU, CPU, Placement.OWN),
+        (CPU, {}, Placement.SHARED),
+        ({}, CPU, Placement.SHARED),
+        (GPU, GPU, Placement.OWN),
+        (GPU, CPU, Placement.OWN),
+        (GPU, {"limits": {"nvidia.com/mig-1g.10gb": 1}}, Placement.OWN),
+        (GPU, {"limits": {"nvidia.com/gpu.shared": 1}}, Placement.SHARED),
+        (GPU, {"limits": {"nvidia.com/gpu": 0}}, Placement.SHARED),
+        (CPU, {"requests": {"cpu": "2000m"}}, Placement.OWN),
+        (CPU, {"requests": {"cpu": "1500m"}}, Placement.SHARED),
+        (CPU, {"requests": {"cpu": "0.5"}}, Placement.SHARED),
+        (CPU, {"requests": {"cpu": 0}}, Placement.SHARED),
+        (CPU, {"limits": {"cpu": "2"}}, Placement.OWN),
+        (CPU, {"limits": {"cpu": 2}, "requests": {"cpu": "500m"}}, Placement.SHARED),
+    ],
+)
+def test_hardware_is_own_when_both_roles_ask_for_it(
+    target: dict[str, Any], draft: dict[str, Any], expected: Placement
+) -> None:
+    pair = with_resources(target, draft)
+    assert placement(pair) == expected
+    assert f"--placement={expected}" in container(pair, "target")["args"]
+
+
+def test_threads_are_named_only_for_whole_cpus_and_always_wait_asleep() -> None:
+    pair = with_resources({"requests": {"cpu": "4"}}, {"requests": {"cpu": "1500m"}})
+    assert environment(pair, "target")["OMP_NUM_THREADS"] == "4"
+    assert "OMP_NUM_THREADS" not in environment(pair, "draft")
+    assert {environment(pair, role)["OMP_WAIT_POLICY"] for role in ("target", "draft")} == {"PASSIVE"}
+
+
+def test_a_local_network_moves_every_address_of_both_roles() -> None:
+    network = Network(
+        listen_host="127.0.0.1",
+        target_port=8123,
+        draft_port=40001,
+        draft_http_port=40002,
+        draft_host="127.0.0.1",
+    )
+    platform = Platform(network=network)
+    pair = sample("qwen-coder")
+    target, draft = container(pair, "target", platform), container(pair, "draft", platform)
+    assert {"--host=127.0.0.1", "--port=8123", "--draft=127.0.0.1:40001"} <= set(target["args"])
+    assert {"--host=127.0.0.1", "--port=40001", "--http-port=40002"} <= set(draft["args"])
+    assert [port["containerPort"] for port in target["ports"] + draft["ports"]] == [8123, 40001, 40002]
+
+
+def test_the_platform_gives_images_and_the_mirror() -> None:
+    platform = Platform(target_image="r/t:1", draft_image="r/d:2", model_mirror="https://models.example")
+    pair = sample("qwen-coder")
+    assert container(pair, "target", platform)["image"] == "r/t:1"
+    assert container(pair, "draft", platform)["image"] == "r/d:2"
+    assert environment(pair, "draft", platform)["OUTRIDER_MODEL_MIRROR"] == "https://models.example"
+    assert "OUTRIDER_MODEL_MIRROR" not in environment(pair, "draft")
+
+
+def test_services_lead_to_the_pods_of_their_role() -> None:
+    pair = model({"draft": DRAFT, "endpoint": {"port": 80}})
+    deployments = [thing for thing in build(pair, Platform()) if thing["kind"] == "Deployment"]
+    for deployment, role in zip(deployments, ["draft", "target"], strict=True):
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        assert service(pair, role)["selector"] == deployment["spec"]["selector"]["matchLabels"]
+        named = {port["name"] for port in container(pair, role)["ports"]}
+        assert {port["targetPort"] for port in service(pair, role)["ports"]} == named
+    assert service(pair, "draft")["clusterIP"] == "None"
+    assert [port["port"] for port in service(pair, "target")["ports"]] == [80]
+    assert target_url(pair) == "http://pair-target.default.svc:80"
+    assert container(pair, "target")["ports"][0]["containerPort"] == 8000
+
+
+def test_models_of_similar_names_never_own_the_same_object() -> None:
+    spec = {"draft": DRAFT}
+    names = [kinds_and_names(model(spec, name)) for name in ("a", "a-draft", "a-target")]
+    assert len(set().union(*names)) == 12
+
+
+@pytest.mark.parametrize("file", SAMPLES, ids=lambda file: file.stem)
+def test_a_cluster_takes_every_object_and_lets_every_pod_run_restricted(file: Any) -> None:
+    [shipped] = load(file)
+    for thing in build(shipped, Platform(model_mirror="/models")):
+        kubernetes_validate.validate(thing, kubernetes_validate.latest_version(), strict=True)
+        if thing["kind"] == "Deployment":
+            keeps_to_restricted_v2(thing["spec"]["template"]["spec"])
+            survives_a_slow_model_and_a_full_cluster(thing["spec"])
+
+
+def keeps_to_restricted_v2(pod: dict[str, Any]) -> None:
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+    for container in pod["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+        assert all("hostPort" not in port for port in container["ports"])
+        writable = [mount["mountPath"] for mount in container["volumeMounts"]]
+        folders = {entry["name"]: entry["value"] for entry in container["env"]}
+        for name in ("HOME", "HF_HOME", "TRITON_CACHE_DIR", "TMPDIR"):
+            assert any(folders[name] == path or folders[name].startswith(f"{path}/") for path in writable)
+    assert all("emptyDir" in volume for volume in pod["volumes"])
+    assert {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}} in pod["volumes"]
+
+
+def survives_a_slow_model_and_a_full_cluster(spec: dict[str, Any]) -> None:
+    assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    [container] = spec["template"]["spec"]["containers"]
+    startup = container["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 30 * 60
+    assert spec["progressDeadlineSeconds"] > 30 * 60
+    assert startup["httpGet"]["path"] == container["readinessProbe"]["httpGet"]["path"] == "/ready"
+    assert container["livenessProbe"]["httpGet"]["path"] == "/health"

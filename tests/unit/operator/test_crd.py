@@ -1,0 +1,200 @@
+"""The CRD: what a server accepts of it, and that its rules and its typed view say the same."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import cel
+import kubernetes_validate
+import pytest
+import yaml
+from outrider_operator.api.document import Path
+from outrider_operator.api.fields import field_at
+from outrider_operator.api.rules import RULES
+from outrider_operator.api.validation import check
+from unit.operator.yaml_models import CRD_FILE, ROOT, SAMPLES, resource
+
+CRD = yaml.safe_load(CRD_FILE.read_text())
+SCHEMA: dict[str, Any] = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+
+
+def schemas(schema: dict[str, Any] = SCHEMA, path: Path = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every schema of the CRD, with its path."""
+    yield path, schema
+    for name, inner in schema.get("properties", {}).items():
+        yield from schemas(inner, (*path, name))
+    if "items" in schema:
+        yield from schemas(schema["items"], (*path, 0))
+
+
+def cel_rules() -> list[tuple[Path, str, str]]:
+    """Path, rule and message of everything in CEL."""
+    return [
+        (path, rule["rule"], rule["message"])
+        for path, schema in schemas()
+        for rule in schema.get("x-kubernetes-validations", [])
+    ]
+
+
+def with_defaults(data: Any, schema: dict[str, Any]) -> Any:
+    """The data as a server stores it."""
+    if not isinstance(data, dict) or "properties" not in schema:
+        return data
+    filled = dict(data)
+    for name, inner in schema["properties"].items():
+        if name not in filled and "default" in inner:
+            filled[name] = inner["default"]
+        if name in filled:
+            filled[name] = with_defaults(filled[name], inner)
+    return filled
+
+
+def value_at(data: Any, path: Path) -> Any:
+    for part in path:
+        data = data.get(part) if isinstance(data, dict) else None
+    return data
+
+
+def messages_of_cel(data: dict[str, Any]) -> set[str]:
+    """The messages with which a server would refuse the resource."""
+    stored = with_defaults(data, SCHEMA)
+    found = [(value_at(stored, path), rule, message) for path, rule, message in cel_rules()]
+    return {
+        message
+        for value, rule, message in found
+        if value is not None and not cel.evaluate(rule, {"self": value})
+    }
+
+
+def test_a_cluster_takes_it_for_a_custom_resource_definition() -> None:
+    kubernetes_validate.validate(CRD, kubernetes_validate.latest_version(), strict=True)
+
+
+@pytest.mark.parametrize(("path", "schema"), [found for found in schemas() if found[0]])
+def test_every_field_is_described_and_bounded(path: Path, schema: dict[str, Any]) -> None:
+    if path == ("metadata",):  # the API server's own
+        return
+    assert schema["description"].endswith(".")
+    if schema["type"] == "integer":
+        assert "minimum" in schema
+        assert "maximum" in schema or schema["format"] == "int64"
+    if path[0] == "spec" and schema["type"] == "string":
+        assert "enum" in schema or {"maxLength", "pattern"} <= schema.keys()
+    if "additionalProperties" in schema:
+        assert "maxProperties" in schema
+
+
+@pytest.mark.parametrize(("path", "schema"), [found for found in schemas() if found[0][:1] == ("spec",)])
+def test_the_typed_view_has_each_field_with_its_type_bounds_and_default(
+    path: Path, schema: dict[str, Any]
+) -> None:
+    field = field_at(path)
+    assert field is not None
+    assert set(field.names) == set(schema.get("properties", {}))
+    assert list(field.choices) == schema.get("enum", [])
+    parent, name = field_at(path[:-1]), path[-1]
+    assert parent is not None
+    around = value_at(
+        {"root": SCHEMA}, ("root", *[step for part in path[:-1] for step in ("properties", part)])
+    )
+    assert parent.names[str(name)].required == (name in around.get("required", []))
+    if "minimum" in schema:
+        assert field.bounds == f"from {schema['minimum']} to {schema['maximum']}"
+
+
+def test_the_typed_view_is_generated_from_it() -> None:
+    command = [sys.executable, str(ROOT / "operator/hack/generate_api.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_defaults_are_the_same_on_a_server_and_here() -> None:
+    bare = resource({"draft": {"model": {"uri": "hf://org/small"}}})
+    [model] = check(yaml.safe_dump(bare), "bare.yaml").models
+    here = model.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert here == with_defaults(bare, SCHEMA)["spec"]
+
+
+def test_each_rule_in_cel_has_a_twin_in_python_with_the_same_message() -> None:
+    def place(path: Path) -> Path:
+        return () if path == ("metadata", "name") else path  # CEL reaches the name from the root alone
+
+    in_python = {(place(path), rule.message) for rule in RULES if rule.has_cel_twin for path in rule.paths}
+    assert in_python == {(path, message) for path, _, message in cel_rules()}
+
+
+@pytest.mark.parametrize("file", SAMPLES, ids=lambda file: file.stem)
+def test_samples_keep_every_cel_rule(file: Any) -> None:
+    assert messages_of_cel(yaml.safe_load(file.read_text())) == set()
+
+
+def model_with(uri: str, **fields: Any) -> dict[str, Any]:
+    return {"target": {"model": {"uri": uri, **fields}}}
+
+
+JUDGED = [
+    ({}, None),
+    (model_with("hf://a/b"), None),
+    (model_with("hf://Qwen/Qwen2.5-Coder-1.5B-Instruct", revision="main"), None),
+    (model_with("pvc://claim/path/to/model"), None),
+    (model_with("s3://my.bucket/prefix/"), None),
+    (model_with("oci://registry:5000/team/model:v1"), None),
+    (model_with(f"oci://registry/model@sha256:{'a' * 64}"), None),
+    (model_with("file:///models/s"), None),
+    (model_with("hf://org"), "not the address"),
+    (model_with("hf://org/name/more"), "not the address"),
+    (model_with("hf://org/na me"), "not the address"),
+    (model_with("hf://../name"), "not the address"),
+    (model_with("pvc://claim"), "not the address"),
+    (model_with("pvc://Claim/path"), "not the address"),
+    (model_with("s3://bucket"), "not the address"),
+    (model_with("oci://image"), "not the address"),
+    (model_with("file://models/s"), "not the address"),
+    (model_with("file:///"), "not the address"),
+    (model_with("file:///models/s", revision="main"), "revision belongs"),
+    ({"draft": {"model": {"uri": "s3://bucket/d", "revision": "1"}}}, "revision belongs"),
+    ({"speculation": {"maxDepth": 8, "maxBranches": 4, "maxNodes": 32}}, None),
+    ({"speculation": {"maxDepth": 8, "maxBranches": 4, "maxNodes": 31}}, "must fit into maxNodes"),
+    ({"speculation": {"maxDepth": 9}}, "must fit into maxNodes"),
+    ({"speculation": {"draftPatience": "50ms"}}, None),
+    ({"speculation": {"draftPatience": "0s"}}, None),
+    ({"speculation": {"draftPatience": "10s"}}, None),
+    ({"speculation": {"draftPatience": "10.5s"}}, "at most 10s"),
+    ({"speculation": {"draftPatience": "10001ms"}}, "at most 10s"),
+    ({"speculation": {"mode": "Always"}}, None),
+    ({"speculation": {"mode": "Auto", "fallback": "None"}}, None),
+    ({"speculation": {"mode": "Always", "fallback": "None"}}, "nothing to draft with"),
+    (
+        {"speculation": {"mode": "Always", "fallback": "None"}, "draft": {"model": {"uri": "hf://a/b"}}},
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize(("spec", "refused"), JUDGED)
+def test_cel_and_python_judge_alike(spec: dict[str, Any], refused: str | None) -> None:
+    data = resource(spec)
+    in_python = {problem.message for problem in check(yaml.safe_dump(data), "m.yaml").problems}
+    assert in_python == messages_of_cel(data)
+    assert len(in_python) == (0 if refused is None else 1)
+    assert all(str(refused) in message for message in in_python)
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"),
+    [
+        ("a", True),
+        ("a" * 56, True),
+        ("a" * 57, False),
+        ("1a", False),
+        ("A", False),
+        ("a-", False),
+        ("a.b", False),
+    ],
+)
+def test_names_that_fit_into_those_of_services(name: str, fits: bool) -> None:
+    data = resource({}, name)
+    in_python = {problem.message for problem in check(yaml.safe_dump(data), "m.yaml").problems}
+    assert in_python == messages_of_cel(data)
+    assert (in_python == set()) == fits

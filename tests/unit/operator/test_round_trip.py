@@ -1,0 +1,109 @@
+"""Any model that the API allows is the same after YAML, and can be rendered."""
+
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from outrider_operator.api.problem import UnreadableError
+from outrider_operator.api.quantity import parse_quantity
+from outrider_operator.api.v1alpha1 import SpeculativeModel
+from outrider_operator.api.validation import check
+from outrider_operator.resources.build import build
+from outrider_operator.resources.platform import Platform
+from unit.operator.yaml_models import resource
+
+WORD = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
+QUANTITIES = st.one_of(
+    st.integers(0, 64),
+    st.from_regex(r"[0-9]{1,4}(\.[0-9]{1,3})?([KMGT]i|[mkMGT])?", fullmatch=True),
+)
+SIZES = st.dictionaries(
+    st.sampled_from(["cpu", "memory", "nvidia.com/gpu", "nvidia.com/mig-1g.10gb"]), QUANTITIES
+)
+
+
+def maybe(**fields: st.SearchStrategy[object]) -> st.SearchStrategy[dict[str, object]]:
+    """A mapping with any of the fields."""
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+@st.composite
+def resources(draw: st.DrawFn) -> dict[str, object]:
+    """Requests and limits that a pod could have."""
+    limits, requests = draw(SIZES), draw(SIZES)
+    fitting = {
+        name: value
+        for name, value in requests.items()
+        if name not in limits or parse_quantity(value) <= parse_quantity(limits[name])
+    }
+    return {"limits": limits, "requests": fitting}
+
+
+ROLE = maybe(
+    dtype=st.sampled_from(["auto", "bfloat16", "float32"]),
+    maxModelLen=st.integers(16, 1 << 24),
+    maxNumSeqs=st.integers(1, 1024),
+    replicas=st.integers(0, 256),
+    resources=resources(),
+)
+MODEL = st.one_of(
+    st.builds(lambda org, name: {"uri": f"hf://{org}/{name}"}, WORD, WORD),
+    st.builds(lambda org, name, rev: {"uri": f"hf://{org}/{name}", "revision": rev}, WORD, WORD, WORD),
+    st.builds(lambda name: {"uri": f"file:///{name}"}, WORD),
+)
+ROLES = st.builds(lambda model, role: {"model": model, **role}, MODEL, ROLE)
+
+
+@st.composite
+def speculations(draw: st.DrawFn) -> dict[str, object]:
+    depth, branches = draw(st.integers(1, 64)), draw(st.integers(1, 4))
+    drawn = draw(
+        maybe(
+            mode=st.sampled_from(["Auto", "Always", "Off"]),
+            minProbability=st.floats(0, 1),
+            draftPatience=st.sampled_from(["0s", "50ms", "1.5s", "250us"]),
+        )
+    )
+    nodes = draw(st.integers(depth * branches, 256))
+    return {**drawn, "maxDepth": depth, "maxBranches": branches, "maxNodes": nodes}
+
+
+SPECS = st.fixed_dictionaries(
+    {"target": ROLES},
+    optional={
+        "draft": ROLES,
+        "speculation": speculations(),
+        "endpoint": maybe(port=st.integers(1, 65535)),
+    },
+)
+
+
+def to_yaml(model: SpeculativeModel) -> str:
+    return yaml.safe_dump(model.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+
+@given(SPECS)
+def test_a_model_is_the_same_after_yaml(spec: dict[str, object]) -> None:
+    first = check(yaml.safe_dump(resource(spec)), "first.yaml")
+    assert first.problems == []
+    second = check(to_yaml(first.models[0]), "second.yaml")
+    assert second.problems == []
+    assert second.models == first.models
+
+
+@given(SPECS)
+def test_any_model_can_be_rendered_and_always_to_the_same(spec: dict[str, object]) -> None:
+    [model] = check(yaml.safe_dump(resource(spec)), "model.yaml").models
+    objects = build(model, Platform())
+    assert objects == build(model, Platform())
+    assert len({(thing["kind"], thing["metadata"]["name"]) for thing in objects}) == len(objects)
+    assert yaml.safe_load(yaml.safe_dump(objects)) == objects
+
+
+@given(st.text(max_size=200))
+def test_no_text_breaks_the_check(text: str) -> None:
+    try:
+        told = [str(problem) for problem in check(text, "any.yaml").problems]
+    except UnreadableError as error:
+        told = [str(error)]
+    assert told
+    assert all("\n" not in line for line in told)
