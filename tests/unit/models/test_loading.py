@@ -1,0 +1,138 @@
+"""Where a model is looked for, what is loaded of it, and when two tokenizers are one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+from outrider_serving import loading
+from support.tiny import EXTRA_MERGES, tiny_llama_dir, tiny_tokenizer
+from tokenizers import normalizers
+from tokenizers.models import BPE
+from transformers import GenerationConfig, LlamaConfig
+
+
+def test_a_mirror_folder_is_looked_up_before_the_hub(tmp_path: Path) -> None:
+    folder = tiny_llama_dir(tmp_path / "acme" / "tiny")
+    assert loading.resolve("hf://acme/tiny", mirror=str(tmp_path)) == folder
+    assert loading.resolve("hf://acme/tiny", revision="abc", mirror=f"file://{tmp_path}") == folder
+    assert loading.resolve(f"file://{folder}") == folder
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("s3://bucket/model", "s3:// is not supported by this release; use hf://"),
+        ("pvc://claim/model", "pvc:// is not supported by this release"),
+        ("oci://registry/model", "oci:// is not supported by this release"),
+        ("acme/tiny", "not a model URI; write hf://org/name"),
+        ("hf://tiny", "not of the form hf://org/name"),
+        ("hf://../tiny", "not of the form hf://org/name"),
+        ("hf://acme/../x", "not of the form hf://org/name"),
+        ("file://relative", "the path is not absolute"),
+        ("file:///nowhere/at/all", "no config.json in /nowhere/at/all"),
+    ],
+)
+def test_a_uri_that_names_no_model_is_one_line(uri: str, says: str) -> None:
+    with pytest.raises(loading.ModelNotFound) as error:
+        loading.resolve(uri)
+    assert str(error.value).startswith(f"{uri}: ")
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_packaged_model_that_is_missing_names_the_command_that_prepares_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(loading.ModelNotFound, match="run `outrider-models prepare qwen-coder`") as error:
+        loading.resolve("hf://Qwen/Qwen2.5-Coder-1.5B-Instruct", mirror=str(tmp_path))
+    assert str(tmp_path / "Qwen") in str(error.value)
+
+
+def test_a_bf16_model_computes_in_bf16_where_the_cpu_does_and_else_in_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    folder = tiny_llama_dir(tmp_path / "tiny", dtype=torch.bfloat16)
+    monkeypatch.setattr(loading, "_cpu_has_bf16", lambda: True)
+    assert loading.load_model(folder).dtype == torch.bfloat16
+    monkeypatch.setattr(loading, "_cpu_has_bf16", lambda: False)
+    assert loading.load_model(folder).dtype == torch.float32
+    assert loading.load_model(folder, "bfloat16").dtype == torch.bfloat16
+    assert loading.choose_dtype("auto", torch.float32) == torch.float32
+
+
+def test_a_loaded_model_is_ready_for_inference(tmp_path: Path) -> None:
+    model = loading.load_model(tiny_llama_dir(tmp_path / "tiny"), "float32", "eager")
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert loading.model_context_length(model.config) == 256
+
+
+def test_bf16_weights_are_the_same_numbers_in_float32(tmp_path: Path) -> None:
+    folder = tiny_llama_dir(tmp_path / "tiny", dtype=torch.bfloat16)
+    narrow = loading.load_model(folder, "bfloat16").state_dict()
+    wide = loading.load_model(folder, "float32").state_dict()
+    assert all(torch.equal(narrow[name].float(), wide[name]) for name in wide)
+
+
+def test_pickled_weights_are_refused_in_one_line(tmp_path: Path) -> None:
+    folder = tiny_llama_dir(tmp_path / "tiny")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"^[^\n]*no safetensors there[^\n]*$"):
+        loading.load_model(folder)
+
+
+def test_a_damaged_folder_is_one_line(tmp_path: Path) -> None:
+    folder = tiny_llama_dir(tmp_path / "tiny")
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(ValueError, match=r"^[^\n]*no tokenizer to load[^\n]*$"):
+        loading.load_tokenizer(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"^[^\n]*config.json cannot be read[^\n]*$"):
+        loading.load_model(folder)
+
+
+def test_an_unknown_dtype_names_the_flag() -> None:
+    with pytest.raises(ValueError, match="--dtype: int3 is not known; use auto, bfloat16 or float32"):
+        loading.choose_dtype("int3", None)
+
+
+def test_a_fingerprint_survives_saving_templates_padding_and_truncation(tmp_path: Path) -> None:
+    built = tiny_tokenizer()
+    fingerprint = loading.tokenizer_fingerprint(built)
+    built.save_pretrained(tmp_path / "saved")
+    assert loading.tokenizer_fingerprint(loading.load_tokenizer(tmp_path / "saved")) == fingerprint
+    built.chat_template = "other"
+    built.backend_tokenizer.enable_truncation(8)
+    built.backend_tokenizer.enable_padding(length=8)
+    assert loading.tokenizer_fingerprint(built) == fingerprint
+
+
+def test_a_fingerprint_differs_with_vocabulary_merges_and_normalizer() -> None:
+    fingerprint = loading.tokenizer_fingerprint(tiny_tokenizer())
+    other_vocabulary = tiny_tokenizer((*EXTRA_MERGES, ("o", "u")))
+    assert loading.tokenizer_fingerprint(other_vocabulary) != fingerprint
+    # The same tokens under the same ids, split by other merges.
+    reordered = tiny_tokenizer()
+    tokens = reordered.get_vocab()
+    reordered.backend_tokenizer.model = BPE(vocab=tokens, merges=list(reversed(EXTRA_MERGES[1:])))
+    assert reordered.get_vocab() == tokens
+    assert loading.tokenizer_fingerprint(reordered) != fingerprint
+    lowercase = tiny_tokenizer()
+    lowercase.backend_tokenizer.normalizer = normalizers.Lowercase()
+    assert loading.tokenizer_fingerprint(lowercase) != fingerprint
+
+
+def test_an_answer_ends_at_every_end_that_is_named() -> None:
+    tokenizer = tiny_tokenizer()
+    own = tokenizer.eos_token_id
+    config = LlamaConfig(eos_token_id=7)
+    several = GenerationConfig.from_dict({"eos_token_id": [3, 4]})
+    assert loading.eos_token_ids(config, several, tokenizer) == {3, 4, own}
+    assert loading.eos_token_ids(config, GenerationConfig.from_dict({}), tokenizer) == {7, own}
+    assert loading.eos_token_ids(config, None, tokenizer) == {7, own}
