@@ -13,6 +13,7 @@ from rich.text import Text
 from typer.exceptions import TyperException
 
 from outrider_operator.api.problem import Problem, UnreadableError
+from outrider_operator.api.rules import NAMESPACE_MESSAGE, is_namespace
 from outrider_operator.api.v1alpha1 import SpeculativeModel
 from outrider_operator.local.up import up
 from outrider_operator.resources.build import build
@@ -167,8 +168,8 @@ def _moved(model: SpeculativeModel, namespace: str | None) -> SpeculativeModel:
     """The model in another namespace, where one is given."""
     if namespace is None:
         return model
-    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", namespace):
-        fail(f"--namespace: {namespace!r} is not a name; use at most 63 lowercase letters, digits and '-'")
+    if not is_namespace(namespace):
+        fail(f"--namespace: {namespace!r} is {NAMESPACE_MESSAGE}")
     metadata = model.metadata.model_copy(update={"namespace": namespace})
     return model.model_copy(update={"metadata": metadata})
 

@@ -4,6 +4,7 @@ Read as kubectl reads them: a bare Off is false, dates stay text and 1e-2 is a n
 refused, where a server would silently take the last.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -78,7 +79,7 @@ def dotted(path: Path) -> str:
         elif re.fullmatch(r"[\w-]+", part):
             text += f".{part}" if text else part
         else:
-            text += f'["{part}"]'
+            text += f"[{json.dumps(part)}]"
     return text
 
 

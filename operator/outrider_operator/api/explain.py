@@ -79,6 +79,8 @@ def _misfit(name: str, field: Field | None, kind: str, value: Any) -> str:
         if value != value:
             return f"not a number; use one {field.bounds}"
         return f"{_shown(value)} is too {'small' if kind[0] == 'g' else 'large'}; use a number {field.bounds}"
+    if value is None:
+        return f"has no value; give it one{'' if field.required else ', or remove the line'}"
     if kind.startswith("string_") and kind != "string_type":
         return _GRAMMAR.get(name, f"{_shown(value)} is not of the form that is needed here; correct it")
     if kind == "too_long":
@@ -97,8 +99,6 @@ def _not_a_choice(choices: tuple[str, ...], value: Any) -> str:
 
 
 def _remedy(name: str, field: Field, value: Any) -> str:
-    if value is None:
-        return "give it a value, or remove the line"
     if field.type == int | str:
         return QUANTITY_REMEDY
     if field.names:
@@ -123,8 +123,6 @@ def _expected(field: Field) -> str:
 
 
 def _kind(value: Any) -> str:
-    if value is None:
-        return "no value"
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, float):

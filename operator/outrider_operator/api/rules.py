@@ -17,6 +17,7 @@ from outrider_operator.api.v1alpha1 import Model, Resources, Spec, Speculation
 ROLES = ("target", "draft")
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,54}[a-z0-9])?")
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _URI = re.compile(
     r"hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
     r"|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^ /?#]+)+"
@@ -39,6 +40,10 @@ class Rule:
 
 def name_fits_services(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
+
+
+def is_namespace(name: str) -> bool:
+    return _NAMESPACE.fullmatch(name) is not None
 
 
 def is_model_address(uri: str) -> bool:
@@ -73,6 +78,7 @@ URI_MESSAGE = (
     "not the address of a model: write hf://org/name, pvc://claim/path, s3://bucket/prefix,"
     " oci://registry/image:tag or file:///path"
 )
+NAMESPACE_MESSAGE = "not the name of a namespace; use at most 63 lowercase letters, digits and '-'"
 
 RULES = (
     Rule(
@@ -80,6 +86,12 @@ RULES = (
         name_fits_services,
         "metadata.name becomes part of Service names: use at most 56 lowercase letters, digits and '-',"
         " beginning with a letter and ending with a letter or digit",
+    ),
+    Rule(
+        (("metadata", "namespace"),),
+        is_namespace,
+        NAMESPACE_MESSAGE,
+        has_cel_twin=False,  # the API server's own rule
     ),
     Rule(
         (("spec",),),

@@ -133,7 +133,7 @@ def _type_problems(document: Document) -> list[Problem]:
 
 def _typed(document: Document) -> SpeculativeModel:
     data = _without_nulls(document.data, Field(SpeculativeModel))
-    return SpeculativeModel.model_validate_json(_json(data), strict=True)
+    return SpeculativeModel.model_validate_json(json.dumps(data), strict=True)
 
 
 def _without_nulls(data: Any, at: Field | None) -> Any:
@@ -184,7 +184,7 @@ def _holds(rule: Rule, path: Path, document: Document, wrong_fields: set[str]) -
     if value is None or at is None or any(map(within.match, wrong_fields)):
         return True
     try:
-        typed = TypeAdapter(at.type).validate_json(_json(_without_nulls(value, at)), strict=True)
+        typed = TypeAdapter(at.type).validate_json(json.dumps(_without_nulls(value, at)), strict=True)
     except ValidationError:
         return True
     return rule.holds(typed)
@@ -220,7 +220,3 @@ def _is_quantity(value: int | str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _json(data: Any) -> str:
-    return json.dumps(data)

@@ -124,7 +124,7 @@ def test_render_of_a_wrong_model_prints_no_object(wrong: Path) -> None:
         (["rendr", QWEN], "No such command 'rendr'. Did you mean 'render'?"),
         (["render"], "Missing argument 'FILE';"),
         (["render", QWEN, "--image", "x"], "No such option: --image"),
-        (["render", QWEN, "-n", "A b"], "--namespace: 'A b' is not a name; use at most 63"),
+        (["render", QWEN, "-n", "A b"], "--namespace: 'A b' is not the name of a namespace; use at most 63"),
         (["render", QWEN, "--image-draft", ""], "--image-draft: '' is not the name of an image;"),
     ],
 )

@@ -150,7 +150,7 @@ WRONG = {
     ),
     "no value": (
         "  target:\n",
-        "m.yaml:6:10: spec.target: null is no value, not a mapping; give it a value, or remove the line",
+        "m.yaml:6:10: spec.target: has no value; give it one",
     ),
     "a tag": (
         TARGET + "  endpoint: {port: !!python/name:os.system }\n",
@@ -205,6 +205,19 @@ def test_every_mistake_is_told_in_the_order_of_the_file() -> None:
 def test_a_file_of_something_else(text: str, line: str) -> None:
     [found] = problems(text)
     assert found.startswith(line)
+
+
+def test_a_namespace_that_cannot_be() -> None:
+    text = HEAD.replace("name: pair", "name: pair\n  namespace: My Space") + TARGET
+    assert problems(text) == [
+        "m.yaml:5:14: metadata.namespace: not the name of a namespace; use at most 63 lowercase letters,"
+        " digits and '-'"
+    ]
+
+
+def test_odd_field_names_stay_on_one_line() -> None:
+    [line] = problems(HEAD + TARGET + '  "a\\nb": 1\n')
+    assert line.startswith('m.yaml:7:3: spec["a\\nb"]: unknown field')
 
 
 def test_documents_are_checked_each_and_a_name_only_once() -> None:
