@@ -57,6 +57,8 @@ def convert(gguf: Path, target: Path, model: PackagedModel) -> None:
         config = model_config(reader, tied_embeddings=model.tied_embeddings)
         tensors = dict(_tensors(reader, config))
         save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
+        # safetensors writes for the owner alone; a mirror is read by other users too.
+        (partial / "model.safetensors").chmod(0o644)
         config.save_pretrained(partial)
         tokenizer = build_tokenizer(reader, config.max_position_embeddings)
         tokenizer.save_pretrained(partial)

@@ -39,6 +39,8 @@ def slice_layers(source: Path, target: Path, layers: int) -> None:
         shutil.copytree(source, partial, ignore=left_out)
         (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         save_file(_first_layers(source, layers), partial / "model.safetensors", metadata={"format": "pt"})
+        # safetensors writes for the owner alone; a mirror is read by other users too.
+        (partial / "model.safetensors").chmod(0o644)
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -37,6 +37,7 @@ def test_the_converted_model_computes_what_the_original_computes(
     with torch.no_grad():
         assert torch.equal(converted(PROMPT).logits, original(PROMPT).logits)
     assert is_prepared(target, UNTIED)
+    assert (target / "model.safetensors").stat().st_mode & 0o044 == 0o044
     assert load_model(target, "bfloat16").dtype == torch.bfloat16
 
 
