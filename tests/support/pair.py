@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
-
 from outrider_serving.engine.attention import ATTENTION
 from outrider_serving.engine.model_runner import ModelRunner
+from transformers import LlamaConfig, LlamaForCausalLM
 
 VOCABULARY = 256
 
@@ -23,7 +22,9 @@ class Pair:
     draft: ModelRunner
 
 
-def random_llama(layers: int, distance: float = 1.0, seed: int = 0, attention: str = ATTENTION) -> LlamaForCausalLM:
+def random_llama(
+    layers: int, distance: float = 1.0, seed: int = 0, attention: str = ATTENTION
+) -> LlamaForCausalLM:
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=VOCABULARY,

@@ -55,17 +55,21 @@ class LevelReport:
 
 
 class DraftEngine:
-    """Sessions of all connected targets. Every failure of one message ends that sequence's drafting and no more."""
+    """Sessions of all connected targets. Every failure of one message ends that sequence's drafting and no more.
+
+    `level_s` is what a level took at warm-up; it is followed from there.
+    """
 
     def __init__(
         self,
         runner: ModelRunner,
         max_num_seqs: int,
         max_model_len_tokens: int,
+        level_s: float = 0.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.commits = 0
-        self.commit_hits = 0
+        self._commits = 0
+        self._commit_hits = 0
         self._runner = runner
         self._max_num_seqs = max_num_seqs
         self._max_model_len_tokens = max_model_len_tokens
@@ -73,7 +77,7 @@ class DraftEngine:
         self._calibration = Calibration()
         self._sessions: dict[tuple[int, int], Drafted] = {}
         self._rejects: dict[int, list[pb.Reject]] = defaultdict(list)
-        self._level_s: float | None = None
+        self._level_s = level_s
         self._hit_rate = FIRST_HIT_RATE
 
     @property
@@ -83,6 +87,12 @@ class DraftEngine:
     @property
     def free_sequences(self) -> int:
         return self._max_num_seqs - len(self._sessions)
+
+    def take_commits(self) -> tuple[int, int]:
+        """Commits since the last call, and those whose first token was in the tree."""
+        taken = (self._commits, self._commit_hits)
+        self._commits = self._commit_hits = 0
+        return taken
 
     def handle(self, stream: int, message: pb.TargetMessage) -> None:
         """Takes in what one target's step had to say."""
@@ -161,8 +171,8 @@ class DraftEngine:
         if not commit.tokens:
             raise ProtocolError("a Commit without tokens")
         outcomes = drafted.session.commit(commit.position, commit.tokens)
-        self.commits += 1
-        self.commit_hits += bool(outcomes) and outcomes[0]
+        self._commits += 1
+        self._commit_hits += bool(outcomes) and outcomes[0]
         for outcome in outcomes:
             self._hit_rate += RATE * (outcome - self._hit_rate)
         drafted.max_nodes = commit.budget.max_nodes
@@ -197,8 +207,7 @@ class DraftEngine:
         report.tokens = sum(len(rows) for rows in batch)
         report.forward_s = self._clock() - started
         if levels:
-            previous = report.forward_s if self._level_s is None else self._level_s
-            self._level_s = previous + RATE * (report.forward_s - previous)
+            self._level_s += RATE * (report.forward_s - self._level_s)
 
     def _finish_turns(self) -> None:
         """Trees that will not grow before the next commit. Where the target waits for its turn, a level must earn its time, weighed
@@ -218,7 +227,7 @@ class DraftEngine:
                 expected_tokens=sum(drafted.session.expected_tokens for drafted in waiting),
                 target_step_s=max(drafted.target_step_s for drafted in waiting),
                 spent_s=now_s - min(drafted.committed_at_s for drafted in waiting),
-                level_s=self._level_s or 0.0,
+                level_s=self._level_s,
             )
             if not pays:
                 for drafted in waiting:

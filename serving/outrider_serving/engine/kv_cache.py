@@ -59,7 +59,9 @@ class SequenceKV:
             grown[:, :, : self.length] = getattr(self, name)[:, :, : self.length]
             setattr(self, name, grown)
 
-    def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def write(
+        self, layer: int, keys: torch.Tensor, values: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Puts a layer's new rows [kv_heads, rows, head_dim] behind the old; gives views of all of the layer's.
 
         The rows count only from `advance` on, when every layer has been written.

@@ -16,10 +16,9 @@ from typing import NamedTuple
 
 import torch
 
-MASK_32 = 0xFFFFFFFF
 MASK_64 = 0xFFFFFFFFFFFFFFFF
-# Nuclei are nearly always smaller than this; sorting all of a 152k vocabulary takes ten times as long.
-NUCLEUS_GUESS = 1024
+# A nucleus is nearly always smaller than the first of these; sorting all of a 152k vocabulary takes twenty times as long.
+NUCLEUS_GUESSES = (64, 2048)
 
 
 @dataclass(frozen=True)
@@ -50,23 +49,26 @@ def _mix_64(state: int) -> int:
     return state ^ (state >> 31)
 
 
+def _signed_32(value: int) -> int:
+    """The low 32 bits of `value`, as an int32 holds them."""
+    return (value & 0x7FFFFFFF) - (value & 0x80000000)
+
+
 def _mix_32(state: torch.Tensor) -> torch.Tensor:
-    """murmur3's finaliser on 32-bit values held in int64; only the low 32 bits of a product are kept, so that its
-    overflow does not matter."""
-    state = ((state ^ (state >> 16)) * 0x85EBCA6B) & MASK_32
-    state = ((state ^ (state >> 13)) * 0xC2B2AE35) & MASK_32
-    return state ^ (state >> 16)
+    """murmur3's finaliser, int32 to int32. Products wrap, and `>>` is made logical by a mask: half the time of int64."""
+    state = (state ^ ((state >> 16) & 0xFFFF)) * _signed_32(0x85EBCA6B)
+    state = (state ^ ((state >> 13) & 0x7FFFF)) * _signed_32(0xC2B2AE35)
+    return state ^ ((state >> 16) & 0xFFFF)
 
 
 def gumbel(seed: int, position: int, tokens: torch.Tensor) -> torch.Tensor:
-    """Gumbel(0, 1) noise, float64 [n], of each of `tokens` (int64 [n]) at an absolute position.
+    """Gumbel(0, 1) noise, float64 [n], of each of `tokens` (integers [n]) at an absolute position.
 
     A counter hash: any token's noise is had without the others', on either side of the wire.
     """
     key = _mix_64(_mix_64(seed & MASK_64) ^ position)
-    hashed = _mix_32(tokens ^ (key & MASK_32))
-    hashed = _mix_32((hashed + (key >> 32)) & MASK_32)
-    uniform = (hashed.double() + 0.5) * 2.0**-32
+    hashed = _mix_32(_mix_32(tokens.int() ^ _signed_32(key)) + _signed_32(key >> 32))
+    uniform = (hashed.double() + (2.0**31 + 0.5)) * 2.0**-32
     return -torch.log(-torch.log(uniform))
 
 
@@ -85,12 +87,12 @@ def candidates(logits: torch.Tensor, sampling: Sampling, position: int) -> Candi
 def _nucleus(scaled: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The fewest most probable tokens whose probabilities add up to top_p at least, most probable first."""
     normaliser = torch.logsumexp(scaled, 0)
-    top, tokens = scaled.topk(min(NUCLEUS_GUESS, scaled.shape[0]))
-    before = torch.exp(top - normaliser).cumsum(0)
-    if before[-1] < top_p:
-        top, tokens = scaled.sort(descending=True, stable=True)
-        before = torch.exp(top - normaliser).cumsum(0)
-    size = int((before < top_p).sum()) + 1
+    for guess in (*NUCLEUS_GUESSES, scaled.shape[0]):
+        top, tokens = scaled.topk(min(guess, scaled.shape[0]))
+        reached = torch.exp(top - normaliser).cumsum(0)
+        if reached[-1] >= top_p:
+            break
+    size = int((reached < top_p).sum()) + 1
     return tokens[:size], top[:size]
 
 
@@ -106,10 +108,15 @@ class Choice:
 def choose(logits: torch.Tensor, sampling: Sampling, position: int) -> Choice:
     """The rule above. logits [vocabulary]."""
     if sampling.greedy:
-        # Three passes over 152k bfloat16 logits: a third of what topk(2) takes.
-        token = int(logits.argmax())
-        best = logits[token].item()
-        behind = (logits[part].max().item() for part in (slice(0, token), slice(token + 1, None)) if logits[part].numel())
+        # Passes over 152k float32 logits: a tenth of the time of as many over bfloat16, and a third of topk(2).
+        exact = logits.float()
+        token = int(exact.argmax())
+        best = exact[token].item()
+        behind = (
+            exact[part].max().item()
+            for part in (slice(0, token), slice(token + 1, None))
+            if exact[part].numel()
+        )
         return Choice(token, best - max(behind, default=-math.inf) <= _rounding(logits, best))
     tokens, weights = candidates(logits, sampling, position)
     top, index = weights.topk(min(2, len(tokens)))
@@ -123,7 +130,9 @@ def _rounding(logits: torch.Tensor, value: float) -> float:
     return 2 * torch.finfo(logits.dtype).eps * abs(value)
 
 
-def propose(logits: torch.Tensor, sampling: Sampling, position: int, branches: int) -> list[tuple[int, float]]:
+def propose(
+    logits: torch.Tensor, sampling: Sampling, position: int, branches: int
+) -> list[tuple[int, float]]:
     """The draft's likeliest choices of the target at `position`: (token, log belief), best first.
 
     logits [vocabulary] are the draft's own. The belief is a softmax over log q + g: for greedy it is q itself, and with

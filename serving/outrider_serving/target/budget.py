@@ -48,7 +48,9 @@ class StepTime:
         self._seconds *= 1 + LEARNING_RATE * surprise / expected
         right = int(np.clip(np.searchsorted(KNOTS_TOKENS, tokens), 1, len(KNOTS_TOKENS) - 1))
         left = right - 1
-        share = (min(tokens, KNOTS_TOKENS[right]) - KNOTS_TOKENS[left]) / (KNOTS_TOKENS[right] - KNOTS_TOKENS[left])
+        share = (min(tokens, KNOTS_TOKENS[right]) - KNOTS_TOKENS[left]) / (
+            KNOTS_TOKENS[right] - KNOTS_TOKENS[left]
+        )
         self._seconds[left] += LEARNING_RATE * (1 - share) * surprise
         self._seconds[right] += LEARNING_RATE * share * surprise
 
@@ -67,7 +69,11 @@ class Selection:
 
 
 def select(
-    paths: Sequence[Sequence[float]], step_time: StepTime, max_nodes: int, spent_s: float = 0.0, force: bool = False
+    paths: Sequence[Sequence[float]],
+    step_time: StepTime,
+    max_nodes: int,
+    spent_s: float = 0.0,
+    force: bool = False,
 ) -> Selection:
     """Chooses the nodes, over all sequences of a batch, that a step should verify.
 
@@ -98,11 +104,13 @@ def select(
     nodes: list[list[int]] = [[] for _ in range(sequences)]
     for _, node, index in allowed[:best]:
         nodes[index].append(node)
-    return Selection(tuple(tuple(sorted(kept)) for kept in nodes), float(expected[best]), float(seconds[best]))
+    return Selection(
+        tuple(tuple(sorted(kept)) for kept in nodes), float(expected[best]), float(seconds[best])
+    )
 
 
 MISSES_TO_REST = 2
-FIRST_REST_STEPS = 32
+FIRST_REST_STEPS = 16
 LONGEST_REST_STEPS = 1024
 # Long enough that a run of bad luck within one answer does not stop drafting, short enough to follow a change of traffic.
 GAIN_RATE = 0.06

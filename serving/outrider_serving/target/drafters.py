@@ -5,7 +5,8 @@ N-grams need no interface of their own: they cost no wait, so the step merges th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence as Many
+from collections.abc import Mapping
+from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol

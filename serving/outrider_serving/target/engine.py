@@ -103,7 +103,10 @@ class TargetEngine:
 
     @staticmethod
     def _emit(
-        delta: Delta, timer: RequestTimer, loop: asyncio.AbstractEventLoop, deltas: asyncio.Queue[Delta | None]
+        delta: Delta,
+        timer: RequestTimer,
+        loop: asyncio.AbstractEventLoop,
+        deltas: asyncio.Queue[Delta | None],
     ) -> None:
         timer.delta(len(delta.tokens), delta.finish_reason)
         loop.call_soon_threadsafe(deltas.put_nowait, delta)

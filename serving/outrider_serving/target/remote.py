@@ -54,7 +54,9 @@ class Followed:
 class RemoteDrafter:
     """A `Drafter`. `run` must be running on an event loop; the other methods are the engine thread's."""
 
-    def __init__(self, address: str, tokenizer_fingerprint: str, vocabulary_size: int, shape: pb.TreeShape) -> None:
+    def __init__(
+        self, address: str, tokenizer_fingerprint: str, vocabulary_size: int, shape: pb.TreeShape
+    ) -> None:
         self._address = address
         self._fingerprint = tokenizer_fingerprint
         self._vocabulary_size = vocabulary_size
@@ -111,7 +113,11 @@ class RemoteDrafter:
             followed.final = False
             message.commit.append(
                 pb.Commit(
-                    sequence=ask.sequence, epoch=followed.epoch, position=known, tokens=committed, budget=budget
+                    sequence=ask.sequence,
+                    epoch=followed.epoch,
+                    position=known,
+                    tokens=committed,
+                    budget=budget,
                 )
             )
 
@@ -126,7 +132,11 @@ class RemoteDrafter:
                 if left_s <= 0:
                     break
                 self._changed.wait(left_s)
-            trees = {sequence: self._followed[sequence].tree for sequence in sequences if sequence in self._followed}
+            trees = {
+                sequence: self._followed[sequence].tree
+                for sequence in sequences
+                if sequence in self._followed
+            }
             return {sequence: tree for sequence, tree in trees.items() if len(tree)}
 
     def _awaited(self, sequence: int) -> bool:
@@ -153,14 +163,18 @@ class RemoteDrafter:
                 retry_s = await self._connection()
             except grpc.aio.AioRpcError as error:
                 retry_s = RECONNECT_S
-                self._set_status(DraftStatus(DraftState.CONNECTING, reason=f"{self._address}: {error.code().name}"))
+                self._set_status(
+                    DraftStatus(DraftState.CONNECTING, reason=f"{self._address}: {error.code().name}")
+                )
             await asyncio.sleep(retry_s)
 
     async def _connection(self) -> float:
         """One connection, until it ends. Returns how long to wait before the next; raises AioRpcError when it breaks."""
         async with grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS) as channel:
             stub = rpc.DraftStub(channel)
-            described = await stub.Describe(pb.DescribeRequest(), timeout=DESCRIBE_TIMEOUT_S, wait_for_ready=True)
+            described = await stub.Describe(
+                pb.DescribeRequest(), timeout=DESCRIBE_TIMEOUT_S, wait_for_ready=True
+            )
             if described.tokenizer_fingerprint != self._fingerprint:
                 reason = "it has another tokenizer than the target; name a draft of the same model family in spec.draft.model.uri"
                 self._set_status(DraftStatus(DraftState.INCOMPATIBLE, described.model, reason))
@@ -174,7 +188,9 @@ class RemoteDrafter:
                 async for message in stream:
                     self._receive(message)
             finally:
-                self._set_status(DraftStatus(DraftState.CONNECTING, described.model, f"{self._address}: the stream ended"))
+                self._set_status(
+                    DraftStatus(DraftState.CONNECTING, described.model, f"{self._address}: the stream ended")
+                )
         return RECONNECT_S
 
     @staticmethod

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from outrider_serving.engine.calibration import Calibration
 from outrider_serving.engine.detokenizer import Detokenizer
 from outrider_serving.engine.kv_cache import SequenceKV
 from outrider_serving.engine.request import Delta, FinishReason, Request
 from outrider_serving.engine.sampler import Sampling
-from outrider_serving.engine.calibration import Calibration
 from outrider_serving.target.ngram import NGramIndex
 
 

@@ -11,17 +11,18 @@ from typing import Literal
 import torch
 
 from outrider_serving.engine.attention import Rows
+from outrider_serving.engine.calibration import Calibration
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.sampler import Choice, choose
 from outrider_serving.engine.tree import ROOT, Tree, merge
 from outrider_serving.target.budget import DraftGate, Selection, StepTime, select
-from outrider_serving.engine.calibration import Calibration
 from outrider_serving.target.drafters import Ask, Drafter
 from outrider_serving.target.sequence import Sequence
 from outrider_serving.target.verify import Walk, verify
 
 # A running average of the last few hundred steps.
 GAIN_FADE = 0.995
+PATIENCE_STEPS = 2.0
 
 
 @dataclass(frozen=True)
@@ -202,12 +203,13 @@ class TargetStep:
         )
 
     def _patience_s(self, decoding: list[Sequence]) -> float:
-        """How long the draft may be silent. By default one plain step, which is what an answer saves at least, and for a sequence's
-        first tree as long again as its prompt took the target."""
+        """How long the draft may be silent. By default a few plain steps, so that one stall of the machine is not taken for a dead
+        draft, and for a sequence's first tree as long again as its prompt took the target. Bounded by the gate: two silent steps, and
+        the draft rests."""
         if self._policy.draft_patience_s is not None:
             return self._policy.draft_patience_s
         first = max(s.prefill_s if s.output_length <= 1 else 0.0 for s in decoding)
-        return self.step_time.of(len(decoding)) + first
+        return PATIENCE_STEPS * self.step_time.of(len(decoding)) + first
 
     def _select(self, decoding: list[Sequence], trees: list[Tree], spent_s: float) -> Selection:
         paths = []
@@ -219,7 +221,9 @@ class TargetStep:
             ]
             least = self._policy.min_probability
             paths.append([path if path >= least else 0.0 for path in tree.path_probabilities(conditional)])
-        return select(paths, self.step_time, self._policy.max_nodes, spent_s, force=self._policy.mode == "Always")
+        return select(
+            paths, self.step_time, self._policy.max_nodes, spent_s, force=self._policy.mode == "Always"
+        )
 
     def _selected(self, decoding: list[Sequence], trees: list[Tree], spent_s: float) -> list[Tree]:
         chosen = self._select(decoding, trees, spent_s).nodes
@@ -255,7 +259,9 @@ class TargetStep:
             room -= len(chunk)
         return batch
 
-    def _advance(self, sequence: Sequence, tree: Tree, logits: torch.Tensor, report: StepReport | None) -> None:
+    def _advance(
+        self, sequence: Sequence, tree: Tree, logits: torch.Tensor, report: StepReport | None
+    ) -> None:
         """Walks the tree by the target's choices, takes their tokens, and leaves in the cache the rows of the accepted path."""
         position = len(sequence.tokens)
         first_node_row = sequence.kv.length - len(tree)

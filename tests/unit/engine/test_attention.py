@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from outrider_serving.engine.attention import ATTENTION, Rows
 from outrider_serving.engine.kv_cache import SequenceKV
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.tree import Tree
 from support.pair import VOCABULARY, random_llama
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
-
 from unit.engine.test_tree import trees
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3]

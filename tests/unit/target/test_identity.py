@@ -87,13 +87,17 @@ def test_a_draft_that_is_killed_lies_or_breaks_the_protocol_changes_no_token(
     policy = SpeculationPolicy(mode="Always", max_nodes=12)
     drafter = Liar(draft_engine(pair.draft), shape_of(policy), VOCABULARY, chance)
     step = target_step(pair.target, policy, drafter)
-    assert generate(step, asked, sampling, lambda count: disturb(drafter, count)) == plain(pair, asked, sampling)
+    assert generate(step, asked, sampling, lambda count: disturb(drafter, count)) == plain(
+        pair, asked, sampling
+    )
 
 
 class Liar(HandCarried):
     """Its draft's trees arrive with other tokens, or malformed."""
 
-    def __init__(self, engine: DraftEngine, shape: object, vocabulary_size: int, chance: random.Random) -> None:
+    def __init__(
+        self, engine: DraftEngine, shape: object, vocabulary_size: int, chance: random.Random
+    ) -> None:
         super().__init__(engine, shape, vocabulary_size)  # type: ignore[arg-type]
         self.chance = chance
         self.disturb: str | None = None

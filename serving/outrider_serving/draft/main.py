@@ -1,0 +1,121 @@
+"""`outrider-draft`: loads the draft model and drafts for every target that connects."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+import time
+from typing import Annotated
+
+import grpc
+import structlog
+import typer
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from outrider_serving import flags, loading, logs
+from outrider_serving.cli import FlagError, run
+from outrider_serving.draft.engine import DraftEngine
+from outrider_serving.draft.server import Description, DraftServicer, DraftThread
+from outrider_serving.engine.attention import ATTENTION
+from outrider_serving.engine.model_runner import ModelRunner
+from outrider_serving.engine.warmup import measure_forwards
+from outrider_serving.metrics import DraftMetrics
+from outrider_serving.probes import probes_app
+from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
+from outrider_serving.server import Server
+
+log = structlog.get_logger()
+
+PROGRAM = "outrider-draft"
+# A level expands the likeliest leaves, as many as a node has branches by default.
+LEVEL_ROWS = 4
+app = typer.Typer(add_completion=False)
+
+
+@app.command(
+    epilog="Example: outrider-draft --model=hf://Qwen/Qwen2.5-Coder-0.5B-Instruct --max-model-len=4096"
+)
+def serve(
+    model: flags.ModelFlag,
+    model_mirror: flags.MirrorFlag = None,
+    revision: flags.RevisionFlag = None,
+    dtype: flags.DtypeFlag = flags.Dtype.AUTO,
+    max_model_len: flags.MaxModelLenFlag = 0,
+    max_num_seqs: flags.MaxNumSeqsFlag = 16,
+    host: flags.HostFlag = "0.0.0.0",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port of the gRPC draft service.")
+    ] = 50051,
+    http_port: Annotated[
+        int, typer.Option("--http-port", min=0, max=65535, help="Port of /health, /ready and /metrics.")
+    ] = 9400,
+    version: flags.VersionFlag = False,  # noqa: ARG001 its callback shows it
+) -> int:
+    """Drafts token trees for targets. The shape of the trees is each target's own and comes with its stream."""
+    logs.configure("draft")
+    probes = flags.listen("--http-port", host, http_port)
+    flags.listen("--port", host, port).close()
+    threads = flags.use_own_cores()
+    started = time.perf_counter()
+    try:
+        path = loading.resolve(model, revision, model_mirror)
+        tokenizer = loading.load_tokenizer(path)
+        loaded = loading.load_model(path, dtype.value, ATTENTION)
+    except ValueError as error:
+        raise FlagError("--model", str(error)) from None
+    runner = ModelRunner(loaded)
+    about = Description(
+        model=flags.model_name(model),
+        tokenizer_fingerprint=loading.tokenizer_fingerprint(tokenizer),
+        vocabulary_size=runner.vocabulary_size,
+        max_model_len_tokens=flags.context_length(max_model_len, loading.model_context_length(loaded.config)),
+        dtype=str(loaded.dtype).removeprefix("torch."),
+    )
+    level_s = dict(measure_forwards(runner))[LEVEL_ROWS]
+    seconds = round(time.perf_counter() - started, 1)
+    log.info(
+        "model loaded",
+        model=about.model,
+        dtype=about.dtype,
+        threads=threads,
+        seconds=seconds,
+        level_ms=round(1000 * level_s, 1),
+    )
+    engine = DraftEngine(runner, max_num_seqs, about.max_model_len_tokens, level_s)
+    return uvloop.run(_serve(about, engine, host, port, probes))
+
+
+async def _serve(about: Description, engine: DraftEngine, host: str, port: int, probes: socket.socket) -> int:
+    registry = CollectorRegistry()
+    loop = asyncio.get_running_loop()
+    failed = asyncio.Event()
+    thread = DraftThread(
+        engine, DraftMetrics(registry, about.model), on_failure=lambda: loop.call_soon_threadsafe(failed.set)
+    )
+    drafts = grpc.aio.server()
+    rpc.add_DraftServicer_to_server(DraftServicer(about, thread), drafts)
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    drafts.add_insecure_port(address)
+    http = Server(probes_app(about.model, registry, lambda: not failed.is_set()), drain_s=1)
+    for ends in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(ends, http.end)
+    thread.start()
+    await drafts.start()
+    log.info("drafting", address=address)
+    watch = asyncio.create_task(http.end_on(failed))
+    await http.serve(sockets=[probes])
+    watch.cancel()
+    await drafts.stop(grace=0.2)
+    await asyncio.to_thread(thread.stop)
+    return 1 if failed.is_set() else 0
+
+
+def main() -> None:
+    run(app, PROGRAM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""The draft's gRPC face, and the thread that runs its engine."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import grpc
+import structlog
+
+from outrider_serving.draft.engine import DraftEngine
+from outrider_serving.metrics import DraftMetrics
+from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
+from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
+
+log = structlog.get_logger()
+
+IDLE_POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A message of a stream; None when the stream has ended."""
+
+    stream: int
+    message: pb.TargetMessage | None
+
+
+class DraftThread:
+    """Runs a DraftEngine. Streams hand messages in and are handed messages on their own event loop."""
+
+    def __init__(self, engine: DraftEngine, metrics: DraftMetrics, on_failure: Callable[[], None]) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._on_failure = on_failure
+        self._inbox: queue.SimpleQueue[Arrived | None] = queue.SimpleQueue()
+        self._outboxes: dict[int, Callable[[pb.DraftMessage], None]] = {}
+        self._ids = itertools.count(1)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    @property
+    def free_sequences(self) -> int:
+        return self._engine.free_sequences
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._inbox.put(None)
+        self._thread.join()
+
+    def open_stream(self, deliver: Callable[[pb.DraftMessage], None]) -> int:
+        """`deliver` is called from the engine's thread."""
+        stream = next(self._ids)
+        self._outboxes[stream] = deliver
+        return stream
+
+    def receive(self, stream: int, message: pb.TargetMessage) -> None:
+        self._inbox.put(Arrived(stream, message))
+
+    def close_stream(self, stream: int) -> None:
+        self._outboxes.pop(stream, None)
+        self._inbox.put(Arrived(stream, None))
+
+    def _run(self) -> None:
+        try:
+            busy = False
+            while not self._stopping.is_set():
+                self._take_in(wait=not busy)
+                busy = self._step()
+        except Exception:
+            # The draft's state is a cache: a new process rebuilds it from the targets' Opens.
+            log.exception("engine failed")
+            self._on_failure()
+
+    def _take_in(self, wait: bool) -> None:
+        try:
+            arrived = self._inbox.get(timeout=IDLE_POLL_S) if wait else self._inbox.get_nowait()
+            while True:
+                if arrived is not None:
+                    self._apply(arrived)
+                arrived = self._inbox.get_nowait()
+        except queue.Empty:
+            return
+
+    def _apply(self, arrived: Arrived) -> None:
+        if arrived.message is None:
+            self._engine.drop_stream(arrived.stream)
+        else:
+            self._engine.handle(arrived.stream, arrived.message)
+
+    def _step(self) -> bool:
+        report = self._engine.step()
+        self._metrics.record(
+            self._engine.sequences, report.tokens if report else 0, report.forward_s if report else 0.0
+        )
+        self._metrics.committed(*self._engine.take_commits())
+        if report is None:
+            return False
+        for stream, message in report.messages.items():
+            deliver = self._outboxes.get(stream)
+            if deliver is not None:
+                deliver(message)
+        return True
+
+
+@dataclass(frozen=True)
+class Description:
+    """What Describe answers; the free capacity is asked of the engine each time."""
+
+    model: str
+    tokenizer_fingerprint: str
+    vocabulary_size: int
+    max_model_len_tokens: int
+    dtype: str
+
+
+class DraftServicer(rpc.DraftServicer):
+    """One coroutine a stream in each direction; the work is the thread's."""
+
+    def __init__(self, description: Description, thread: DraftThread) -> None:
+        self._description = description
+        self._thread = thread
+
+    async def Describe(
+        self,
+        request: pb.DescribeRequest,
+        context: grpc.aio.ServicerContext[pb.DescribeRequest, pb.DescribeResponse],
+    ) -> pb.DescribeResponse:
+        about = self._description
+        return pb.DescribeResponse(
+            model=about.model,
+            tokenizer_fingerprint=about.tokenizer_fingerprint,
+            vocabulary_size=about.vocabulary_size,
+            max_model_len_tokens=about.max_model_len_tokens,
+            dtype=about.dtype,
+            free_sequences=self._thread.free_sequences,
+        )
+
+    async def Speculate(
+        self,
+        request_iterator: AsyncIterator[pb.TargetMessage],
+        context: grpc.aio.ServicerContext[pb.TargetMessage, pb.DraftMessage],
+    ) -> AsyncIterator[pb.DraftMessage]:
+        loop = asyncio.get_running_loop()
+        outbox: asyncio.Queue[pb.DraftMessage | None] = asyncio.Queue()
+        stream = self._thread.open_stream(lambda message: _hand_over(loop, outbox, message))
+        reader = asyncio.create_task(self._read(stream, request_iterator, outbox))
+        log.info("target connected", stream=stream, peer=context.peer())
+        try:
+            while (message := await outbox.get()) is not None:
+                yield message
+        finally:
+            reader.cancel()
+            self._thread.close_stream(stream)
+            log.info("target gone", stream=stream)
+
+    async def _read(
+        self,
+        stream: int,
+        messages: AsyncIterator[pb.TargetMessage],
+        outbox: asyncio.Queue[pb.DraftMessage | None],
+    ) -> None:
+        try:
+            async for message in messages:
+                self._thread.receive(stream, message)
+        finally:
+            outbox.put_nowait(None)
+
+
+def _hand_over(
+    loop: asyncio.AbstractEventLoop, outbox: asyncio.Queue[pb.DraftMessage | None], message: pb.DraftMessage
+) -> None:
+    """From the engine's thread. The loop may have closed while the process ends."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(outbox.put_nowait, message)

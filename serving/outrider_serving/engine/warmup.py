@@ -1,0 +1,30 @@
+"""What a forward of this model costs on this machine, measured before its server is ready.
+
+The first forwards of a process cost several times the later ones; no request should pay for that.
+"""
+
+from __future__ import annotations
+
+import time
+
+from outrider_serving.engine.attention import Rows
+from outrider_serving.engine.model_runner import ModelRunner
+
+WIDTHS_TOKENS = (1, 2, 4, 8, 16, 32)
+CONTEXT_TOKENS = 64
+REPEATS = 3
+
+
+def measure_forwards(runner: ModelRunner) -> list[tuple[int, float]]:
+    """(rows, seconds) of forwards over a short context; of a few each the fastest, because noise only ever adds."""
+    kv = runner.new_kv()
+
+    def forward_s(width: int) -> float:
+        started = time.perf_counter()
+        start = kv.length
+        runner.forward([Rows(kv, tokens=[1] * width, positions=range(start, start + width))])
+        kv.compact(start, [])
+        return time.perf_counter() - started
+
+    runner.forward([Rows(kv, tokens=[1] * CONTEXT_TOKENS, positions=range(CONTEXT_TOKENS))])
+    return [(width, min(forward_s(width) for _ in range(REPEATS))) for width in WIDTHS_TOKENS]

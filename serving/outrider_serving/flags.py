@@ -1,0 +1,92 @@
+"""Flags that both roles have, and what happens to a process before its model is loaded."""
+
+from __future__ import annotations
+
+import os
+import socket
+from enum import StrEnum
+from importlib.metadata import version
+from typing import Annotated
+
+import torch
+import typer
+
+from outrider_serving.cli import FlagError
+
+
+class Dtype(StrEnum):
+    AUTO = "auto"
+    BFLOAT16 = "bfloat16"
+    FLOAT32 = "float32"
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print(f"outrider-serving {version('outrider-serving')}")
+        raise typer.Exit
+
+
+ModelFlag = Annotated[
+    str, typer.Option("--model", help="hf://org/name or file:///path. A mirror is looked up before the hub.")
+]
+MirrorFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--model-mirror", envvar="OUTRIDER_MODEL_MIRROR", help="Folder or URL laid out as org/name."
+    ),
+]
+RevisionFlag = Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit on the hub.")]
+DtypeFlag = Annotated[
+    Dtype, typer.Option("--dtype", help="auto: the checkpoint's own where this machine computes in it fast.")
+]
+MaxModelLenFlag = Annotated[
+    int,
+    typer.Option("--max-model-len", min=0, help="Tokens of prompt and answer together; 0: the model's own."),
+]
+MaxNumSeqsFlag = Annotated[
+    int, typer.Option("--max-num-seqs", min=1, help="Sequences that run at once; more wait.")
+]
+HostFlag = Annotated[str, typer.Option("--host", help="Address to listen on.")]
+VersionFlag = Annotated[
+    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+]
+
+
+def listen(flag: str, host: str, port: int) -> socket.socket:
+    """A bound socket. Taken before the model is loaded, so that a port in use is known at once.
+
+    Raises FlagError naming `flag`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        message = (
+            f"cannot listen on {host}:{port} ({error.strerror}); stop what listens there or give another port"
+        )
+        raise FlagError(flag, message) from None
+    return listener
+
+
+def use_own_cores() -> int:
+    """One compute thread a core that this process may run on, or as many as OMP_NUM_THREADS says. Returns how many."""
+    threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    return threads
+
+
+def model_name(uri: str) -> str:
+    """What a model is called when nobody said: org/name of the hub, or the last part of a path."""
+    scheme, _, rest = uri.partition("://")
+    return rest if scheme == "hf" else rest.rstrip("/").rpartition("/")[2]
+
+
+def context_length(asked: int, own: int) -> int:
+    """Tokens a sequence may have. Raises FlagError when more is asked than the model was made for."""
+    if asked > own:
+        raise FlagError(
+            "--max-model-len", f"{asked} is more than the model's own {own}; give at most that, or 0"
+        )
+    return asked or own

@@ -1,0 +1,31 @@
+"""The HTTP server of both roles: uvicorn, ended by us."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.applications import Starlette
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its own signal handlers, which raise the signal again after the drain: a drained exit is a clean one."""
+
+    def __init__(self, app: Starlette, drain_s: int) -> None:
+        super().__init__(
+            uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=drain_s)
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def end(self) -> None:
+        """Takes no new connection, lets running requests finish for the drain time, then leaves."""
+        self.should_exit = True
+
+    async def end_on(self, failed: asyncio.Event) -> None:
+        await failed.wait()
+        self.end()

@@ -1,0 +1,242 @@
+"""`outrider-target`: loads the target, connects to its draft if it has one, serves the OpenAI API."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Literal, cast
+
+import structlog
+import typer
+import uvloop
+from prometheus_client import CollectorRegistry
+from transformers import PreTrainedTokenizerBase
+
+from outrider_serving import flags, loading, logs
+from outrider_serving.api.app import create_app
+from outrider_serving.api.health import DraftHealth, HealthReport, SpeculationHealth
+from outrider_serving.cli import FlagError, run
+from outrider_serving.engine.attention import ATTENTION
+from outrider_serving.engine.model_runner import ModelRunner
+from outrider_serving.engine.warmup import measure_forwards
+from outrider_serving.metrics import TargetMetrics
+from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
+from outrider_serving.server import Server
+from outrider_serving.target.budget import StepTime
+from outrider_serving.target.drafters import Drafter, NoDraft
+from outrider_serving.target.engine import TargetEngine
+from outrider_serving.target.remote import RemoteDrafter
+from outrider_serving.target.step import SpeculationPolicy, TargetStep
+
+log = structlog.get_logger()
+
+PROGRAM = "outrider-target"
+# Streams that run when the process is told to end may finish for this long.
+DRAIN_S = 20
+app = typer.Typer(add_completion=False)
+
+
+class Mode(StrEnum):
+    AUTO = "Auto"
+    ALWAYS = "Always"
+    OFF = "Off"
+
+
+class Placement(StrEnum):
+    SHARED = "Shared"
+    OWN = "Own"
+
+
+class Fallback(StrEnum):
+    NGRAM = "NGram"
+    NONE = "None"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The model and what is known of it before the first request."""
+
+    name: str
+    runner: ModelRunner
+    tokenizer: PreTrainedTokenizerBase
+    eos_tokens: frozenset[int]
+    max_model_len_tokens: int
+    step_time: StepTime
+
+
+@app.command(
+    epilog="Example: outrider-target --model=hf://HuggingFaceTB/SmolLM2-135M-Instruct --max-model-len=2048"
+)
+def serve(
+    model: flags.ModelFlag,
+    model_mirror: flags.MirrorFlag = None,
+    revision: flags.RevisionFlag = None,
+    served_model_name: Annotated[
+        str | None,
+        typer.Option("--served-model-name", help="What requests call the model; its org/name if absent."),
+    ] = None,
+    dtype: flags.DtypeFlag = flags.Dtype.AUTO,
+    max_model_len: flags.MaxModelLenFlag = 0,
+    max_num_seqs: flags.MaxNumSeqsFlag = 8,
+    host: flags.HostFlag = "0.0.0.0",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the OpenAI API.")] = 8000,
+    mode: Annotated[Mode, typer.Option("--mode", help="Auto speculates while it pays.")] = Mode.AUTO,
+    draft: Annotated[
+        str | None, typer.Option("--draft", help="HOST:PORT of the draft; absent: no draft model.")
+    ] = None,
+    placement: Annotated[
+        Placement,
+        typer.Option("--placement", help="Shared: draft and target take turns. Own: the draft runs ahead."),
+    ] = Placement.SHARED,
+    max_depth: Annotated[int, typer.Option("--max-depth", min=1, max=64, help="Levels of a tree.")] = 8,
+    max_branches: Annotated[
+        int, typer.Option("--max-branches", min=1, max=32, help="Children of a node.")
+    ] = 4,
+    max_nodes: Annotated[int, typer.Option("--max-nodes", min=1, max=512, help="Nodes of a tree.")] = 32,
+    min_probability: Annotated[
+        float, typer.Option("--min-probability", min=0, max=1, help="A less probable path is pruned.")
+    ] = 0.02,
+    draft_patience_ms: Annotated[
+        float | None,
+        typer.Option("--draft-patience-ms", min=0, help="Silence of the draft to bear; absent: one step."),
+    ] = None,
+    fallback: Annotated[
+        Fallback,
+        typer.Option("--fallback", help="NGram: prompt lookup joins the tree, and stands in for it."),
+    ] = Fallback.NGRAM,
+    version: flags.VersionFlag = False,  # noqa: ARG001 its callback shows it
+) -> int:
+    """Serves a model behind an OpenAI-compatible API, speculating with a draft, with n-grams, or not at all."""
+    logs.configure("target")
+    policy = SpeculationPolicy(
+        mode=cast(Literal["Auto", "Always", "Off"], mode.value),
+        run_ahead=placement is Placement.OWN,
+        max_depth=max_depth,
+        max_branches=max_branches,
+        max_nodes=max_nodes,
+        min_probability=min_probability,
+        draft_patience_s=None if draft_patience_ms is None else draft_patience_ms / 1000,
+        ngrams=fallback is Fallback.NGRAM,
+    )
+    if draft is not None and ":" not in draft:
+        raise FlagError("--draft", f"{draft!r} has no port; give HOST:PORT")
+    listener = flags.listen("--port", host, port)
+    loaded = _load(model, model_mirror, revision, served_model_name, dtype, max_model_len)
+    drafts = draft if mode is not Mode.OFF else None
+    return uvloop.run(_serve(loaded, policy, placement, max_num_seqs, listener, drafts))
+
+
+def _load(
+    model: str,
+    model_mirror: str | None,
+    revision: str | None,
+    name: str | None,
+    dtype: flags.Dtype,
+    max_model_len: int,
+) -> Loaded:
+    threads = flags.use_own_cores()
+    started = time.perf_counter()
+    try:
+        path = loading.resolve(model, revision, model_mirror)
+        tokenizer = loading.load_tokenizer(path)
+        loaded = loading.load_model(path, dtype.value, ATTENTION)
+    except ValueError as error:
+        raise FlagError("--model", str(error)) from None
+    runner = ModelRunner(loaded)
+    result = Loaded(
+        name=name or flags.model_name(model),
+        runner=runner,
+        tokenizer=tokenizer,
+        eos_tokens=loading.eos_token_ids(loaded.config, loaded.generation_config, tokenizer),
+        max_model_len_tokens=flags.context_length(max_model_len, loading.model_context_length(loaded.config)),
+        step_time=StepTime(measure_forwards(runner)),
+    )
+    log.info(
+        "model loaded",
+        model=result.name,
+        dtype=str(loaded.dtype),
+        threads=threads,
+        seconds=round(time.perf_counter() - started, 1),
+        step_ms={width: round(1000 * result.step_time.of(width), 1) for width in (1, 8, 32)},
+    )
+    return result
+
+
+def _drafter(loaded: Loaded, policy: SpeculationPolicy, draft: str | None) -> Drafter:
+    if draft is None:
+        return NoDraft()
+    shape = pb.TreeShape(
+        max_depth=policy.max_depth,
+        max_branches=policy.max_branches,
+        max_nodes=policy.max_nodes,
+        min_probability=policy.min_probability,
+        run_ahead=policy.run_ahead,
+    )
+    fingerprint = loading.tokenizer_fingerprint(loaded.tokenizer)
+    return RemoteDrafter(draft, fingerprint, loaded.runner.vocabulary_size, shape)
+
+
+async def _serve(
+    loaded: Loaded,
+    policy: SpeculationPolicy,
+    placement: Placement,
+    max_num_seqs: int,
+    listener: socket.socket,
+    draft: str | None,
+) -> int:
+    registry = CollectorRegistry()
+    metrics = TargetMetrics(registry, loaded.name, kv_rows=max_num_seqs * loaded.max_model_len_tokens)
+    drafter = _drafter(loaded, policy, draft)
+    loop = asyncio.get_running_loop()
+    failed = asyncio.Event()
+    engine = TargetEngine(
+        loaded.name,
+        loaded.runner,
+        loaded.tokenizer,
+        TargetStep(loaded.runner, drafter, policy, loaded.step_time, max_num_seqs),
+        metrics,
+        loaded.eos_tokens,
+        loaded.max_model_len_tokens,
+        on_failure=lambda: loop.call_soon_threadsafe(failed.set),
+    )
+
+    def health() -> HealthReport:
+        status = drafter.status
+        metrics.set_draft_connected(drafter.available)
+        about = DraftHealth(status.state.value, status.model, status.reason)
+        speculation = SpeculationHealth(policy.mode, placement.value, about)
+        return HealthReport(loaded.name, speculation, "failed" if failed.is_set() else "ok")
+
+    face = create_app(engine, loaded.tokenizer, health, lambda: not failed.is_set(), registry)
+    server = Server(face, DRAIN_S)
+    for ends in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(ends, server.end)
+    engine.start()
+    connection = asyncio.create_task(drafter.run()) if isinstance(drafter, RemoteDrafter) else None
+    watch = asyncio.create_task(server.end_on(failed))
+    log.info(
+        "serving",
+        address=listener.getsockname()[:2],
+        draft=draft,
+        mode=policy.mode,
+        placement=placement.value,
+    )
+    await server.serve(sockets=[listener])
+    for task in (connection, watch):
+        if task is not None:
+            task.cancel()
+    await asyncio.to_thread(engine.stop)
+    return 1 if failed.is_set() else 0
+
+
+def main() -> None:
+    run(app, PROGRAM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
