@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 from rich.text import Text
 from typer.exceptions import TyperException
 
+from outrider_operator.api.dump import to_yaml
 from outrider_operator.api.problem import Problem, UnreadableError
 from outrider_operator.api.rules import NAMESPACE_MESSAGE, is_namespace
 from outrider_operator.api.v1alpha1 import SpeculativeModel
@@ -153,7 +153,7 @@ def render(
     )
     models = [_moved(model, namespace) for model in read_models(file)]
     objects = [built for model in models for built in build(model, platform)]
-    typer.echo(_as_json(objects) if as_json else _as_yaml(objects), nl=False)
+    typer.echo(_as_json(objects) if as_json else to_yaml(objects), nl=False)
 
 
 def _image(flag: str, image: str | None) -> str:
@@ -176,14 +176,3 @@ def _moved(model: SpeculativeModel, namespace: str | None) -> SpeculativeModel:
 
 def _as_json(objects: list[Object]) -> str:
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}, indent=2) + "\n"
-
-
-class _PlainDumper(yaml.SafeDumper):
-    """Writes equal parts out in full: anchors and aliases are hard to read and to edit."""
-
-    def ignore_aliases(self, _data: object) -> bool:
-        return True
-
-
-def _as_yaml(objects: list[Object]) -> str:
-    return yaml.dump_all(objects, Dumper=_PlainDumper, sort_keys=False, explicit_start=True, width=200)

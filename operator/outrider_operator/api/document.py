@@ -25,6 +25,20 @@ _FLOAT = "tag:yaml.org,2002:float"
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
+# What kubectl's YAML reads as a number: 08 and 1e-2 too, which the yaml module takes for text.
+NUMBERS = (
+    (_INT, re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"), list("-+0123456789")),
+    (
+        _FLOAT,
+        re.compile(
+            r"([-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?"
+            r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+        ),
+        list("-+.0123456789"),
+    ),
+)
+
+
 class _Loader(yaml.SafeLoader):
     """The safe loader with kubectl's idea of numbers, and no dates."""
 
@@ -34,17 +48,8 @@ class _Loader(yaml.SafeLoader):
     }
 
 
-_Loader.add_implicit_resolver(
-    _INT, re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"), list("-+0123456789")
-)
-_Loader.add_implicit_resolver(
-    _FLOAT,
-    re.compile(
-        r"([-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?"
-        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
-    ),
-    list("-+.0123456789"),
-)
+for _number in NUMBERS:
+    _Loader.add_implicit_resolver(*_number)
 
 
 @dataclass

@@ -106,7 +106,7 @@ def _remedy(name: str, field: Field, value: Any) -> str:
     if name in _TEXT_EXAMPLES:
         return f"write text such as {_TEXT_EXAMPLES[name]}"
     if field.type is str and not isinstance(value, dict | list):
-        return f'put it in quotes: "{_shown(value)}"'
+        return "put it in quotes"
     if field.type in (int, float) and isinstance(value, str) and value.isdigit():
         return f"write it without quotes: {value}"
     return f"write {_expected(field)}{' ' + field.bounds if field.bounds else ''}"

@@ -47,7 +47,7 @@ WRONG = {
     ),
     "number for text": (
         "  target: {model: {uri: hf://a/b, revision: 12}}\n",
-        'm.yaml:6:45: spec.target.model.revision: 12 is a number, not text; put it in quotes: "12"',
+        "m.yaml:6:45: spec.target.model.revision: 12 is a number, not text; put it in quotes",
     ),
     "fraction": (
         "  target: {model: {uri: hf://a/b}, replicas: 1.5}\n",
@@ -270,6 +270,8 @@ def test_anchors_and_merges_are_followed_to_where_the_mistake_stands() -> None:
 def test_numbers_are_read_as_a_cluster_reads_them() -> None:
     [model] = check(HEAD + TARGET + "  speculation: {minProbability: 1e-2}\n", "m.yaml").models
     assert model.spec.speculation.min_probability == 0.01
+    [line] = problems(HEAD + "  target: {model: {uri: hf://a/b, revision: 1e3}}\n")
+    assert line.endswith("1000.0 is a number with a fraction, not text; put it in quotes")
 
 
 @pytest.mark.parametrize(
