@@ -19,11 +19,7 @@ def assign_cores(available: Sequence[int], wanted: Mapping[str, int]) -> dict[st
     taken = 0
     for role, count in wanted.items():
         if taken + count > len(available):
-            left = (
-                ""
-                if taken == 0
-                else f", {len(available) - taken} of them left beside {' and '.join(assigned)}"
-            )
+            left = "" if taken == 0 else f", {len(available) - taken} of them left beside {' and '.join(assigned)}"
             field = f"spec.{role}.resources.requests.cpu"
             raise LocalError(
                 f"{field}: {count} asked for, this machine has {len(available)}{left};"

@@ -63,9 +63,7 @@ def plan_process(
     )
 
 
-def local_mounts(
-    pod: Mapping[str, Any], container: Mapping[str, Any], folder: Path
-) -> dict[PurePosixPath, Path]:
+def local_mounts(pod: Mapping[str, Any], container: Mapping[str, Any], folder: Path) -> dict[PurePosixPath, Path]:
     """The folder of this machine for each path where the container has an emptyDir mounted."""
     empty_dirs = {volume["name"] for volume in pod.get("volumes", []) if "emptyDir" in volume}
     return {

@@ -22,8 +22,7 @@ def find_command(name: str) -> str:
     found = beside or shutil.which(name)
     if found is None:
         raise LocalError(
-            f"{name}: neither beside {sys.executable} nor on PATH; "
-            "install it with `pip install outrider-serving`"
+            f"{name}: neither beside {sys.executable} nor on PATH; install it with `pip install outrider-serving`"
         )
     return str(Path(found).absolute())
 

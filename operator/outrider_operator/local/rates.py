@@ -15,9 +15,7 @@ class TargetRates:
     waiting: int
     total: int  # requests of this process that ended, run or wait
     tokens_per_s: float
-    tokens_per_step: (
-        float | None
-    )  # accepted tokens per step of a sequence, the target's own (bonus) token included
+    tokens_per_step: float | None  # accepted tokens per step of a sequence, the target's own (bonus) token included
     itl_p95_s: float | None
     gain: float | None  # goodput with speculation over without; 1 = nothing earned
 

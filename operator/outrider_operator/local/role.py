@@ -78,8 +78,9 @@ class Role:
             ending, lines = await self._run_once()
             if self._stopping.is_set():
                 break
-            reason = logs.reason(lines)
             how = describe_exit(ending.exit_code)
+            # What a process logged last says why it left, not why it was killed.
+            reason = logs.reason(lines) if ending.exit_code >= 0 else None
             ended = replace(self.status, pid=None, last_lines=tuple(lines[-SHOWN_LINES:]))
             if cannot_start(ending, self.ever_ready):
                 self._become(replace(ended, phase=Phase.FAILED, reason=reason or how))
@@ -133,9 +134,7 @@ class Role:
         self._process = None
         ready_after_s = self.status.ready_after_s
         ready_for_s = 0.0 if ready_after_s is None else time.monotonic() - started_s - ready_after_s
-        return Ending(exit_code, ready_after_s is not None, ready_for_s), logs.lines_since(
-            self.log, offset_bytes
-        )
+        return Ending(exit_code, ready_after_s is not None, ready_for_s), logs.lines_since(self.log, offset_bytes)
 
     async def _probe(self, started_s: float) -> None:
         """Asks the readiness probe again and again, and turns the answers into phases."""

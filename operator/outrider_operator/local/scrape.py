@@ -14,9 +14,7 @@ class Scrape:
     at_s: float  # a monotonic clock
     run: int  # which start of the process it comes from: counters begin at 0 in each
     values: dict[str, float] = field(default_factory=dict)
-    buckets: dict[str, dict[float, float]] = field(
-        default_factory=dict
-    )  # name → upper bound → cumulative count
+    buckets: dict[str, dict[float, float]] = field(default_factory=dict)  # name → upper bound → cumulative count
 
     def value(self, name: str) -> float | None:
         """The sum over the labels of one metric, None when the process does not export it."""

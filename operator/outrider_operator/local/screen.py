@@ -49,11 +49,11 @@ class Period:
         self._last_s: float | None = None
 
     def is_over(self, now_s: float) -> bool:
-        """Whether it is time again; if so the next period begins."""
+        """Whether it is time again; if so the next period begins. The first begins with the first call."""
         if self._last_s is not None and now_s - self._last_s < self._length_s:
             return False
-        self._last_s = now_s
-        return True
+        first, self._last_s = self._last_s is None, now_s
+        return not first
 
 
 class PlainScreen:
@@ -71,7 +71,7 @@ class PlainScreen:
     def tick(self, views: Sequence[RoleView], now_s: float) -> None:
         if self._period.is_over(now_s):
             for view in views:
-                print(table.plain_line(view), flush=True)
+                print(table.plain_line(view) if view.rates else table.event(view, now_s), flush=True)
 
     def close(self) -> None:
         sys.stdout.flush()
@@ -103,9 +103,7 @@ class LiveScreen:
 
     def __init__(self, terminal: Console) -> None:
         self._console = terminal
-        self._live = Live(
-            console=terminal, refresh_per_second=8, redirect_stdout=False, redirect_stderr=False
-        )
+        self._live = Live(console=terminal, refresh_per_second=8, redirect_stdout=False, redirect_stderr=False)
         self._spinners: dict[str, Spinner] = {}
 
     def say(self, line: str) -> None:

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from outrider_operator.local import table
@@ -68,10 +69,10 @@ class Session:
         views, now_s = self._observer.views(), time.monotonic()
         with self._while_read():
             for view in views:
-                is_news = view.link is not None and view.link != self._links.get(view.role)
-                self._links[view.role] = view.link
-                if is_news and view.status.phase is Phase.READY:
+                link = view.link if view.status.phase is Phase.READY else None
+                if link is not None and link != self._links.get(view.role):
                     self._screen.changed(view, views, now_s)
+                self._links[view.role] = link
             self._screen.tick(views, now_s)
 
     def _role_changed(self, role: Role) -> None:
@@ -81,7 +82,8 @@ class Session:
         [view] = [view for view in views if view.role == role.plan.role]
         with self._while_read():
             if not (is_target and status.phase is Phase.FAILED) and status.phase is not Phase.STOPPED:
-                self._screen.changed(view, views, time.monotonic())
+                # Without what the target says of it, which is of the time before, and told when it is news.
+                self._screen.changed(replace(view, link=None), views, time.monotonic())
             if status.phase is Phase.WAITING:
                 for line in status.last_lines:
                     self._screen.say(f"  {line}")

@@ -53,18 +53,14 @@ def event(view: RoleView, now_s: float) -> str:
             again = f"in {status.wait_s:g} s" if status.wait_s else "at once"
             return f"{view.role}: {note(view)}; starting it again {again}"
         case _:
-            return f"{view.role}: " + (
-                f"{status.phase.value}: {text}" if (text := note(view)) else status.phase.value
-            )
+            return f"{view.role}: " + (f"{status.phase.value}: {text}" if (text := note(view)) else status.phase.value)
 
 
 def table(views: Sequence[RoleView]) -> Table:
     """The live table, narrow enough for 80 columns, with a line below it for every role that needs one."""
-    grid = Table(
-        box=None, pad_edge=False, padding=(0, 2, 0, 0), caption_justify="left", caption_style="yellow"
-    )
+    grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), caption_justify="left", caption_style="yellow")
     grid.add_column("role")
-    grid.add_column("state")
+    grid.add_column("state", no_wrap=True)
     for heading in ("run/wait/all", "tokens/s", "per step", "ITL p95", "gain", "levels/s", "hits"):
         grid.add_column(heading, justify="right", no_wrap=True)
     for view in views:

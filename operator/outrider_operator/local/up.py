@@ -37,9 +37,7 @@ def up(
     ] = None,
     log_dir: Annotated[
         Path | None,
-        typer.Option(
-            "--log-dir", metavar="DIR", help="Where each role's log goes. Default: a new temporary folder."
-        ),
+        typer.Option("--log-dir", metavar="DIR", help="Where each role's log goes. Default: a new temporary folder."),
     ] = None,
     as_json: Annotated[
         bool,
@@ -63,9 +61,7 @@ def up(
     raise typer.Exit(code)
 
 
-def _run(
-    model: SpeculativeModel, mirror: str | None, log_dir: Path | None, as_json: bool, folder: Path
-) -> int:
+def _run(model: SpeculativeModel, mirror: str | None, log_dir: Path | None, as_json: bool, folder: Path) -> int:
     """Raises LocalError before anything has been started."""
     machine = Machine(
         network=_network(model),
@@ -113,9 +109,7 @@ def _log_folder(log_dir: Path | None) -> Path:
     try:
         log_dir.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise LocalError(
-            f"--log-dir: {log_dir}: {problem.strerror}; name a folder that can be written"
-        ) from None
+        raise LocalError(f"--log-dir: {log_dir}: {problem.strerror}; name a folder that can be written") from None
     if not os.access(log_dir, os.W_OK | os.X_OK):
         raise LocalError(f"--log-dir: {log_dir}: cannot be written; name another folder")
     return log_dir.absolute()

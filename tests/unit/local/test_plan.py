@@ -1,0 +1,153 @@
+"""From a resource to the processes of this machine."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from outrider_operator.api.v1alpha1 import SpeculativeModel
+from outrider_operator.local.errors import LocalError
+from outrider_operator.local.plan import Machine, Plan, local_network, plan_run
+from outrider_operator.local.pod import plan_process
+
+RUN = Path("/run/private")
+USER = {"HOME": "/home/ada"}
+
+
+def model(**spec: Any) -> SpeculativeModel:
+    given = {
+        "target": {"model": {"uri": "hf://someone/large"}},
+        "draft": {"model": {"uri": "hf://someone/small"}},
+    } | spec
+    return SpeculativeModel.model_validate(
+        {
+            "apiVersion": "outrider.dev/v1alpha1",
+            "kind": "SpeculativeModel",
+            "metadata": {"name": "coder"},
+            "spec": {name: value for name, value in given.items() if value is not None},
+        }
+    )
+
+
+def role(uri: str = "hf://someone/large", **fields: Any) -> dict[str, Any]:
+    return {"model": {"uri": uri}, **fields}
+
+
+def own(cpus: int | str) -> dict[str, Any]:
+    return {"resources": {"requests": {"cpu": cpus}}}
+
+
+def plan(resource: SpeculativeModel, cores: int = 4, mirror: str | None = None) -> Plan:
+    network = local_network(8123, 50051, 9400)
+    return plan_run(resource, Machine(network, mirror, range(cores), RUN, USER))
+
+
+def test_a_pair_is_two_processes_on_the_loopback() -> None:
+    target, draft = plan(model()).processes
+    assert target.argv[0] == "outrider-target"
+    assert {"--host=127.0.0.1", "--port=8123", "--draft=127.0.0.1:50051"} <= set(target.argv)
+    assert draft.argv[0] == "outrider-draft"
+    assert {"--host=127.0.0.1", "--port=50051", "--http-port=9400"} <= set(draft.argv)
+    assert target.probe.url == "http://127.0.0.1:8123/ready"
+    assert target.http_url == "http://127.0.0.1:8123"
+    assert draft.probe.url == "http://127.0.0.1:9400/ready"
+
+
+def test_the_target_is_where_the_plan_says() -> None:
+    made = plan(model())
+    assert (made.name, made.url) == ("coder", "http://127.0.0.1:8123")
+
+
+def test_without_a_draft_there_is_one_process() -> None:
+    assert [process.role for process in plan(model(draft=None)).processes] == ["target"]
+
+
+def test_mode_off_runs_no_draft_and_says_so() -> None:
+    made = plan(model(speculation={"mode": "Off"}))
+    assert [process.role for process in made.processes] == ["target"]
+    assert made.notes == ("spec.speculation.mode: Off, so the draft is not started",)
+
+
+def test_folders_of_the_pod_are_private_folders_here() -> None:
+    target, draft = plan(model()).processes
+    assert target.env["HOME"].startswith("/run/private/target/")
+    assert draft.env["TMPDIR"].startswith("/run/private/draft/")
+    assert Path(target.env["HOME"]) in target.folders
+
+
+@pytest.mark.parametrize(
+    ("user", "cache"),
+    [
+        (USER, "/home/ada/.cache/huggingface"),
+        (USER | {"XDG_CACHE_HOME": "/big/cache"}, "/big/cache/huggingface"),
+        (USER | {"HF_HOME": "/big/hf"}, "/big/hf"),
+    ],
+)
+def test_the_hub_cache_stays_the_users_own(user: dict[str, str], cache: str) -> None:
+    machine = Machine(local_network(8123, 50051, 9400), None, range(4), RUN, user)
+    assert plan_run(model(), machine).processes[0].env["HF_HOME"] == cache
+
+
+def test_a_mirror_below_tmp_is_not_taken_for_a_folder_of_the_pod() -> None:
+    target, _ = plan(model(), mirror="/tmp/models").processes
+    assert target.env["OUTRIDER_MODEL_MIRROR"] == "/tmp/models"
+
+
+def test_the_drain_of_a_cluster_is_too_long_for_ctrl_c() -> None:
+    assert {process.grace_s for process in plan(model()).processes} == {10.0}
+
+
+def test_a_short_drain_is_kept() -> None:
+    container = {
+        "name": "target",
+        "command": ["outrider-target"],
+        "readinessProbe": {"httpGet": {"path": "/ready", "port": 8000}},
+    }
+    pod = {"containers": [container], "terminationGracePeriodSeconds": 3}
+    made = plan_process("target", {"spec": {"template": {"spec": pod}}}, RUN, USER)
+    assert made.grace_s == 3
+    assert (made.probe.period_s, made.probe.timeout_s, made.probe.failures) == (10, 1, 3)  # Kubernetes' own
+
+
+def test_roles_that_share_are_not_pinned() -> None:
+    shared = model(target=role(**own(2)), draft=role(**own("500m")))
+    assert [process.cores for process in plan(shared).processes] == [None, None]
+
+
+def test_roles_of_their_own_get_disjoint_cores_the_target_first() -> None:
+    made = plan(model(target=role(**own(3)), draft=role(**own("1"))))
+    assert [process.cores for process in made.processes] == [(0, 1, 2), (3,)]
+    assert made.processes[0].env["OMP_NUM_THREADS"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("target_cpus", "draft_cpus", "message"),
+    [
+        (8, 1, "spec.target.resources.requests.cpu: 8 asked for, this machine has 4; "),
+        (
+            3,
+            2,
+            "spec.draft.resources.requests.cpu: 2 asked for, this machine has 4, 1 of them left beside ",
+        ),
+    ],
+)
+def test_cores_that_are_not_there_name_the_field(target_cpus: int, draft_cpus: int, message: str) -> None:
+    with pytest.raises(LocalError) as raised:
+        plan(model(target=role(**own(target_cpus)), draft=role(**own(draft_cpus))))
+    assert str(raised.value).startswith(message)
+
+
+@pytest.mark.parametrize("uri", ["pvc://claim/a", "s3://bucket/a", "oci://registry.example/a:1"])
+def test_models_that_only_a_cluster_has_name_the_field(uri: str) -> None:
+    with pytest.raises(LocalError, match=r"^spec\.draft\.model\.uri: .* need a cluster; use hf://"):
+        plan(model(draft=role(uri)))
+
+
+def test_a_model_that_is_not_used_is_not_refused() -> None:
+    made = plan(model(draft=role("s3://bucket/a"), speculation={"mode": "Off"}))
+    assert len(made.processes) == 1
+
+
+def test_replicas_are_one_here_and_it_is_said() -> None:
+    assert plan(model(target=role(replicas=3))).notes == (
+        "spec.target.replicas: 3 asked for; one of each role runs on this machine",
+    )
