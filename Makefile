@@ -1,0 +1,80 @@
+# Everything a newcomer needs: `make run` and `make test`. Each target installs what it needs first.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+PYTHON ?= python3
+SAMPLE ?= qwen-coder
+PAIR ?= q
+JSON ?= bench-decode-$(PAIR).json
+BIN := $(VENV)/bin
+# A draft and a target that share cores must not spin while they wait for each other.
+export OMP_WAIT_POLICY ?= PASSIVE
+export TOKENIZERS_PARALLELISM ?= false
+
+SOURCES := operator/pyproject.toml serving/pyproject.toml serving/hatch_build.py constraints.txt pyproject.toml \
+	$(shell find serving/proto -name '*.proto')
+
+.PHONY: help
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: $(SOURCES)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "make: $(PYTHON) is older than Python 3.11; give a newer one by PYTHON=…" >&2; exit 1; }
+	@echo "installing both distributions into $(VENV) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e serving -e operator --group test --group lint
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/.installed ## Make the environment and install both distributions
+
+.PHONY: models
+models: install ## Fetch and prepare the small model that the tests use (93 MB)
+	@$(BIN)/outrider-models prepare smollm2
+
+.PHONY: models-q
+models-q: install
+	@$(BIN)/outrider-models prepare qwen-coder
+
+.PHONY: run
+run: install ## Serve a sample on this machine: SAMPLE=qwen-coder (default) or smollm2
+	@$(BIN)/outrider-models prepare $(patsubst qwen-coder%,qwen-coder,$(SAMPLE))
+	@exec $(BIN)/outrider up manifests/samples/$(SAMPLE).yaml
+
+.PHONY: test
+test: install models ## Run every test
+	@$(BIN)/python -m pytest tests
+
+.PHONY: test-unit
+test-unit: install ## Run the fast tests, under two minutes
+	@$(BIN)/python -m pytest tests/unit
+
+.PHONY: lint
+lint: install ## Style, types, layers, and that generated files are up to date
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python operator/hack/generate_api.py --check
+
+.PHONY: format
+format: install ## Put the code into the project's style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: generate
+generate: install ## Generate the typed resource from the CRD
+	@$(BIN)/python operator/hack/generate_api.py
+
+.PHONY: bench-decode
+bench-decode: install ## Compare decoding in one run: PAIR=q|s JSON=FILE [PROMPTS=FILE]
+	@$(BIN)/outrider-models prepare $(if $(filter s,$(PAIR)),smollm2,smollm2 qwen-coder)
+	@cd tests && ../$(BIN)/python -m benchmarks.decode --pair $(PAIR) --json $(abspath $(JSON)) $(if $(PROMPTS),--prompts $(abspath $(PROMPTS)))
+
+.PHONY: clean
+clean: ## Remove the environment and caches; prepared models stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
