@@ -31,9 +31,7 @@ ModelFlag = Annotated[
 ]
 MirrorFlag = Annotated[
     str | None,
-    typer.Option(
-        "--model-mirror", envvar="OUTRIDER_MODEL_MIRROR", help="Folder or URL laid out as org/name."
-    ),
+    typer.Option("--model-mirror", envvar="OUTRIDER_MODEL_MIRROR", help="Folder or URL laid out as org/name."),
 ]
 RevisionFlag = Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit on the hub.")]
 DtypeFlag = Annotated[
@@ -43,9 +41,7 @@ MaxModelLenFlag = Annotated[
     int,
     typer.Option("--max-model-len", min=0, help="Tokens of prompt and answer together; 0: the model's own."),
 ]
-MaxNumSeqsFlag = Annotated[
-    int, typer.Option("--max-num-seqs", min=1, help="Sequences that run at once; more wait.")
-]
+MaxNumSeqsFlag = Annotated[int, typer.Option("--max-num-seqs", min=1, help="Sequences that run at once; more wait.")]
 HostFlag = Annotated[str, typer.Option("--host", help="Address to listen on.")]
 VersionFlag = Annotated[
     bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
@@ -63,9 +59,7 @@ def listen(flag: str, host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        message = (
-            f"cannot listen on {host}:{port} ({error.strerror}); stop what listens there or give another port"
-        )
+        message = f"cannot listen on {host}:{port} ({error.strerror}); stop what listens there or give another port"
         raise FlagError(flag, message) from None
     return listener
 
@@ -86,7 +80,5 @@ def model_name(uri: str) -> str:
 def context_length(asked: int, own: int) -> int:
     """Tokens a sequence may have. Raises FlagError when more is asked than the model was made for."""
     if asked > own:
-        raise FlagError(
-            "--max-model-len", f"{asked} is more than the model's own {own}; give at most that, or 0"
-        )
+        raise FlagError("--max-model-len", f"{asked} is more than the model's own {own}; give at most that, or 0")
     return asked or own

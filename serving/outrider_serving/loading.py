@@ -48,9 +48,7 @@ def resolve(uri: str, revision: str | None = None, mirror: str | None = None) ->
     if scheme == "file":
         return _local_folder(uri, rest)
     if scheme != "hf":
-        raise ModelNotFound(
-            f"{uri}: {scheme}:// is not supported by this release; use hf://org/name or file:///path"
-        )
+        raise ModelNotFound(f"{uri}: {scheme}:// is not supported by this release; use hf://org/name or file:///path")
     if not HUB_NAME.fullmatch(rest):
         raise ModelNotFound(f"{uri}: not of the form hf://org/name; give revisions by --revision")
     looked: list[str] = []
@@ -66,9 +64,7 @@ def _local_folder(uri: str, path: str) -> Path:
     if not folder.is_absolute():
         raise ModelNotFound(f"{uri}: the path is not absolute; write file:///path with three slashes")
     if not (folder / "config.json").is_file():
-        raise ModelNotFound(
-            f"{uri}: no config.json in {folder}; name the folder that holds the model's files"
-        )
+        raise ModelNotFound(f"{uri}: no config.json in {folder}; name the folder that holds the model's files")
     return folder
 
 
@@ -100,9 +96,7 @@ def _in_mirror(name: str, mirror: str, looked: list[str]) -> Path | None:
 def _from_hub(uri: str, name: str, revision: str | None, looked: list[str]) -> Path:
     try:
         # With HF_HUB_OFFLINE this looks in the hub's cache on this machine only.
-        return Path(
-            snapshot_download(name, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=["*/*"])
-        )
+        return Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=["*/*"]))
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
         if constants.HF_HUB_OFFLINE:
             looked.append("not in the hub's cache on this machine, and HF_HUB_OFFLINE is set")
@@ -155,10 +149,8 @@ def load_model(path: Path, dtype: str = "auto", attn_implementation: str | None 
     Raises ValueError, in one line, when the folder holds no safetensors or no model that transformers knows.
     """
     if not any(path.glob("*.safetensors")):
-        raise ValueError(
-            f"{path}: no safetensors there; save the model as safetensors (pickle is never loaded)"
-        )
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        raise ValueError(f"{path}: no safetensors there; save the model as safetensors (pickle is never loaded)")
+    transformers_logging.disable_progress_bar()
     chosen = choose_dtype(dtype, _checkpoint_dtype(path))
     try:
         model = AutoModelForCausalLM.from_pretrained(
@@ -170,10 +162,8 @@ def load_model(path: Path, dtype: str = "auto", attn_implementation: str | None 
             local_files_only=True,
         )
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"{path}: the model cannot be loaded: {_first_line(error)}; check its files"
-        ) from None
-    loaded: PreTrainedModel = model.eval().requires_grad_(False)  # type: ignore[no-untyped-call]
+        raise ValueError(f"{path}: the model cannot be loaded: {_first_line(error)}; check its files") from None
+    loaded: PreTrainedModel = model.eval().requires_grad_(False)
     if torch.cuda.is_available():
         torch.nn.Module.to(loaded, "cuda")
     return loaded
@@ -184,9 +174,7 @@ def _checkpoint_dtype(path: Path) -> torch.dtype | None:
         content = json.loads((path / "config.json").read_text(encoding="utf-8"))
         named = content.get("dtype") or content.get("torch_dtype")  # the latter up to transformers 4
     except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: config.json cannot be read: {_first_line(error)}; check its files"
-        ) from None
+        raise ValueError(f"{path}: config.json cannot be read: {_first_line(error)}; check its files") from None
     dtype = getattr(torch, named, None) if isinstance(named, str) else None
     return dtype if isinstance(dtype, torch.dtype) else None
 
@@ -198,9 +186,7 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
             path, trust_remote_code=False, local_files_only=True
         )
     except Exception as error:  # tokenizers raises bare Exception on a damaged file
-        raise ValueError(
-            f"{path}: no tokenizer to load: {_first_line(error)}; check tokenizer.json"
-        ) from None
+        raise ValueError(f"{path}: no tokenizer to load: {_first_line(error)}; check tokenizer.json") from None
     return loaded
 
 
@@ -222,9 +208,7 @@ def _splitting_rules(serialised: str) -> Any:
     content = json.loads(serialised)
     model = {key: value for key, value in content["model"].items() if key != "vocab"}
     if model.get("merges"):  # older files write a merge as "a b", newer as ["a", "b"]
-        model["merges"] = [
-            merge if isinstance(merge, str) else " ".join(merge) for merge in content["model"]["merges"]
-        ]
+        model["merges"] = [merge if isinstance(merge, str) else " ".join(merge) for merge in content["model"]["merges"]]
     added = [{key: token[key] for key in token if key != "special"} for token in content["added_tokens"]]
     parts = [content["normalizer"], content["pre_tokenizer"], content["decoder"], model, added]
     return [_without_neutral(part) for part in parts]

@@ -10,7 +10,7 @@ import structlog
 
 def configure(role: str) -> None:
     """Sends every log line of the process through one renderer, the libraries' own included."""
-    shared = [
+    shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),

@@ -11,12 +11,12 @@ from starlette.applications import Starlette
 
 
 class Server(uvicorn.Server):
-    """uvicorn without its own signal handlers, which raise the signal again after the drain: a drained exit is a clean one."""
+    """uvicorn without its own signal handlers, which raise the signal again after the drain: a drained exit is
+    a clean one.
+    """
 
     def __init__(self, app: Starlette, drain_s: int) -> None:
-        super().__init__(
-            uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=drain_s)
-        )
+        super().__init__(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=drain_s))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

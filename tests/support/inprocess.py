@@ -1,4 +1,6 @@
-"""Draft and target in one process without gRPC: the real engines, the real messages, a drafter that carries them by hand."""
+"""Draft and target in one process without gRPC: the real engines, the real messages, a drafter that carries
+them by hand.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,10 @@ _ids = itertools.count(1)
 
 
 def sequence_of(
-    step: TargetStep, prompt: Many[int], sampling: SamplingParams, emit: Callable[[Delta], None] = lambda _: None
+    step: TargetStep,
+    prompt: Many[int],
+    sampling: SamplingParams,
+    emit: Callable[[Delta], None] = lambda _: None,
 ) -> Sequence:
     return Sequence(
         id=next(_ids),

@@ -1,7 +1,8 @@
-"""The random pair R: a seeded Llama of four layers, and its first layer as the draft. Built in milliseconds, and never loops.
+"""The random pair R: a seeded Llama of four layers, and its first layer as the draft. Built in milliseconds,
+and never loops.
 
-The residual branches of the target's later layers are scaled by `distance`: 0 makes draft and target agree always, 0.1 about 2.8 tokens a
-step in a chain of four, 0.4 about 1.3.
+The residual branches of the target's later layers are scaled by `distance`: 0 makes draft and target agree
+always, 0.1 about 2.8 tokens a step in a chain of four, 0.4 about 1.3.
 """
 
 from __future__ import annotations
@@ -22,9 +23,7 @@ class Pair:
     draft: ModelRunner
 
 
-def random_llama(
-    layers: int, distance: float = 1.0, seed: int = 0, attention: str = ATTENTION
-) -> LlamaForCausalLM:
+def random_llama(layers: int, distance: float = 1.0, seed: int = 0, attention: str = ATTENTION) -> LlamaForCausalLM:
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
@@ -35,9 +34,10 @@ def random_llama(
         num_key_value_heads=2,
         max_position_embeddings=1024,
         initializer_range=0.3,
-        attn_implementation=attention,
     )
-    model = LlamaForCausalLM(config).eval()
+    config._attn_implementation = attention
+    model = LlamaForCausalLM(config)
+    model.eval()
     with torch.no_grad():
         for layer in model.model.layers[1:]:
             layer.self_attn.o_proj.weight.mul_(distance)
@@ -49,7 +49,8 @@ def first_layers(model: LlamaForCausalLM, layers: int) -> LlamaForCausalLM:
     """A draft that is the first layers of `model`."""
     config = LlamaConfig.from_dict(model.config.to_dict() | {"num_hidden_layers": layers})
     config._attn_implementation = model.config._attn_implementation
-    draft = LlamaForCausalLM(config).eval()
+    draft = LlamaForCausalLM(config)
+    draft.eval()
     draft.load_state_dict(model.state_dict(), strict=False)
     return draft
 

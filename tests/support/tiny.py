@@ -25,7 +25,7 @@ def tiny_tokenizer(merges: tuple[tuple[str, str], ...] = EXTRA_MERGES) -> PreTra
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens(list(SPECIAL_TOKENS))
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         chat_template=CHAT_TEMPLATE,
         bos_token="<|start|>",

@@ -20,7 +20,8 @@ from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.protocol.trees import MOST_NODES, tree_to_message
 
 RATE = 0.1
-# Until commits have told how often a level holds the right token; measured on a 0.5B draft of a 1.5B target with four branches.
+# Until commits have told how often a level holds the right token; measured on a 0.5B draft of a 1.5B target
+# with four branches.
 FIRST_HIT_RATE = 0.9
 
 
@@ -194,7 +195,8 @@ class DraftEngine:
     def _end_those_out_of_context(self) -> None:
         for drafted in list(self._sessions.values()):
             if len(drafted.session.tokens) > self._max_model_len_tokens:
-                reason = f"longer than the draft's context of {self._max_model_len_tokens} tokens; raise spec.draft.maxModelLen"
+                own = self._max_model_len_tokens
+                reason = f"longer than the draft's context of {own} tokens; raise spec.draft.maxModelLen"
                 self._reject(drafted.stream, drafted.sequence, drafted.epoch, reason)
 
     def _forward(self, growing: list[Drafted], report: LevelReport) -> None:
@@ -210,8 +212,9 @@ class DraftEngine:
             self._level_s += RATE * (report.forward_s - self._level_s)
 
     def _finish_turns(self) -> None:
-        """Trees that will not grow before the next commit. Where the target waits for its turn, a level must earn its time, weighed
-        over all of its sequences, since one forward serves them all."""
+        """Trees that will not grow before the next commit. Where the target waits for its turn, a level must
+        earn its time, weighed over all of its sequences, since one forward serves them all.
+        """
         now_s = self._clock()
         turns: dict[int, list[Drafted]] = defaultdict(list)
         for drafted in self._sessions.values():

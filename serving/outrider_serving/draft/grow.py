@@ -29,7 +29,8 @@ class Limits:
 def frontier(nodes: Sequence[Leaf], sequence_length: int, limits: Limits) -> list[int]:
     """The likeliest leaves, `max_branches` at most: a batch of them costs the draft hardly more than one.
 
-    Only leaves among the `max_nodes` likeliest nodes, since no others are sent; none outside the draft's context, or too deep.
+    Only leaves among the `max_nodes` likeliest nodes, since no others are sent; none outside the draft's
+    context, or too deep.
     """
     deepest = min(limits.max_depth, limits.max_model_len_tokens - sequence_length + 1)
     likeliest = sorted(range(len(nodes)), key=lambda index: -nodes[index].path)[: limits.max_nodes]
@@ -42,7 +43,7 @@ def another_level_pays(
 ) -> bool:
     """Whether tokens per second rise by one more level, where the target waits for it.
 
-    With E tokens expected from a step of T + spent seconds, a level that takes `level_s` and adds `gain` tokens pays iff
-    gain / level_s > E / (T + spent).
+    With E tokens expected from a step of T + spent seconds, a level that takes `level_s` and adds `gain` tokens
+    pays iff gain / level_s > E / (T + spent).
     """
     return gain * (target_step_s + spent_s) > level_s * expected_tokens

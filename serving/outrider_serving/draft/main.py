@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import sys
 import time
 from typing import Annotated
 
@@ -35,9 +34,7 @@ LEVEL_ROWS = 4
 app = typer.Typer(add_completion=False)
 
 
-@app.command(
-    epilog="Example: outrider-draft --model=hf://Qwen/Qwen2.5-Coder-0.5B-Instruct --max-model-len=4096"
-)
+@app.command(epilog="Example: outrider-draft --model=hf://Qwen/Qwen2.5-Coder-0.5B-Instruct --max-model-len=4096")
 def serve(
     model: flags.ModelFlag,
     model_mirror: flags.MirrorFlag = None,
@@ -46,9 +43,7 @@ def serve(
     max_model_len: flags.MaxModelLenFlag = 0,
     max_num_seqs: flags.MaxNumSeqsFlag = 16,
     host: flags.HostFlag = "0.0.0.0",
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Port of the gRPC draft service.")
-    ] = 50051,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the gRPC draft service.")] = 50051,
     http_port: Annotated[
         int, typer.Option("--http-port", min=0, max=65535, help="Port of /health, /ready and /metrics.")
     ] = 9400,
@@ -118,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -33,7 +33,7 @@ class Arrived:
 class DraftThread:
     """Runs a DraftEngine. Streams hand messages in and are handed messages on their own event loop."""
 
-    def __init__(self, engine: DraftEngine, metrics: DraftMetrics, on_failure: Callable[[], None]) -> None:
+    def __init__(self, engine: DraftEngine, metrics: DraftMetrics, on_failure: Callable[[], object]) -> None:
         self._engine = engine
         self._metrics = metrics
         self._on_failure = on_failure

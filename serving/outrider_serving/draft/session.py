@@ -22,8 +22,9 @@ PREFILL_CHUNK_TOKENS = 512
 
 @dataclass
 class Node:
-    """score: the draft's log belief given the parent. path: calibrated probability that the whole path is right. row: its row
-    in the cache, once it has been forwarded; its children are known from then on."""
+    """score: the draft's log belief given the parent. path: calibrated probability that the whole path is
+    right. row: its row in the cache, once it has been forwarded; its children are known from then on.
+    """
 
     token: int
     parent: int
@@ -34,7 +35,9 @@ class Node:
 
 
 class Session:
-    """Filled by commits (tokens) and forwards (cache and nodes). The cache holds `_prefix` committed tokens, then tree rows."""
+    """Filled by commits (tokens) and forwards (cache and nodes). The cache holds `_prefix` committed tokens,
+    then tree rows.
+    """
 
     def __init__(
         self, tokens: Many[int], sampling: Sampling, limits: Limits, kv: SequenceKV, calibration: Calibration
@@ -60,7 +63,9 @@ class Session:
 
     @property
     def next_level(self) -> list[int]:
-        """The nodes that the next forward would expand; empty when the limits are reached or the root is not known yet."""
+        """The nodes that the next forward would expand; empty when the limits are reached or the root is not
+        known yet.
+        """
         return [] if self.behind else frontier(self.nodes, len(self.tokens), self.limits)
 
     @property
@@ -69,10 +74,11 @@ class Session:
         return sum(self.nodes[node].path for node in self.next_level)
 
     def commit(self, position: int, tokens: Many[int]) -> list[bool]:
-        """The target emitted `tokens` from index `position` on: re-roots the tree at the last of them and prunes the rest.
+        """The target emitted `tokens` from index `position` on: re-roots the tree at the last of them and
+        prunes the rest.
 
-        Returns, for each node of the old tree that had known children and was reached, whether the right one was among them.
-        Raises ProtocolError when the position is not where the sequence ends.
+        Returns, for each node of the old tree that had known children and was reached, whether the right one
+        was among them. Raises ProtocolError when the position is not where the sequence ends.
         """
         if position != len(self.tokens):
             raise ProtocolError(f"commit at {position}, but the sequence has {len(self.tokens)} tokens")
@@ -98,7 +104,9 @@ class Session:
         return right
 
     def _reroot(self, path: list[int], whole: bool) -> None:
-        """Rows of the accepted path become committed; the subtree below its end stays if the whole commit was foreseen."""
+        """Rows of the accepted path become committed; the subtree below its end stays if the whole commit was
+        foreseen.
+        """
         committed = [row for row in (self.nodes[index].row for index in path) if row is not None]
         kept: dict[int, int] = {path[-1]: ROOT} if whole else {}
         subtree: list[Node] = []

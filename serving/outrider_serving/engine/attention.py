@@ -1,7 +1,8 @@
 """Attention over a packed batch: every sequence's new rows side by side, each over its own KV cache.
 
-Registered with transformers' AttentionInterface, so that the model code of any decoder family runs unchanged and hands its
-queries, keys and values to `packed_attention`. Masks are additive floats: boolean masks are silently wrong in some of its paths.
+Registered with transformers' AttentionInterface, so that the model code of any decoder family runs unchanged
+and hands its queries, keys and values to `packed_attention`. Masks are additive floats: boolean masks are
+silently wrong in some of its paths.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ ATTENTION = "outrider"
 class Rows:
     """One sequence's new rows in a packed batch.
 
-    tokens, positions: one entry a row. visible: bool [rows, tail], which of the last `tail` rows of the cache, the new ones
-    included, each new row may attend to; older rows are visible to all. None: each row sees all that is before it.
-    logits_from: the new rows from this index on are wanted as logits.
+    tokens, positions: one entry a row. visible: bool [rows, tail], which of the last `tail` rows of the cache,
+    the new ones included, each new row may attend to; older rows are visible to all. None: each row sees all
+    that is before it. logits_from: the new rows from this index on are wanted as logits.
     """
 
     kv: SequenceKV
@@ -63,7 +64,9 @@ class Rows:
     def _within(self, window: int, total: int) -> NDArray[np.bool_]:
         """bool [rows, cache rows]: which rows the window reaches.
 
-        A committed row's index is its position. A tree's rows are not at theirs, but a tree is shallower than any window."""
+        A committed row's index is its position. A tree's rows are not at theirs, but a tree is shallower than
+        any window.
+        """
         queries = np.asarray(self.positions)[:, None]
         rows = np.arange(total)[None, :]
         committed = total if self.visible is None else total - self._tail.shape[1]
@@ -99,12 +102,13 @@ def packed_attention(
     softcap: float | None = None,
     **_: object,
 ) -> tuple[torch.Tensor, None]:
-    """query [1, heads, rows, head_dim], key and value [1, kv_heads, rows, head_dim] → ([1, rows, heads, head_dim], None).
+    """query [1, heads, rows, head_dim], key and value [1, kv_heads, rows, head_dim] → ([1, rows, heads,
+    head_dim], None).
 
-    Writes the new keys and values into each sequence's cache. KV heads stand in the place of SDPA's batch, so that the queries of a
-    group share their keys without a copy (grouped-query attention).
+    Writes the new keys and values into each sequence's cache. KV heads stand in the place of SDPA's batch, so
+    that the queries of a group share their keys without a copy (grouped-query attention).
     """
-    _, heads, total, head_dim = query.shape
+    heads, total, head_dim = query.shape[1:]
     kv_heads = key.shape[1]
     layer: int = module.layer_idx  # type: ignore[assignment]
     grouped = query.view(kv_heads, heads // kv_heads, total, head_dim)

@@ -13,14 +13,16 @@ class Detokenizer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str] = ()) -> None:
         # The Rust tokenizer under transformers' own: its DecodeStream never splits a character.
-        self._backend = tokenizer.backend_tokenizer  # type: ignore[attr-defined]
+        self._backend = tokenizer.backend_tokenizer
         self._stream = DecodeStream(skip_special_tokens=True)
         self._stop = tuple(stop)
         self._held = ""
         self.stopped = False
 
     def feed(self, token: int) -> str:
-        """Text that is certain after this token. Sets `stopped` when a stop string is complete: the text ends before it."""
+        """Text that is certain after this token. Sets `stopped` when a stop string is complete: the text ends
+        before it.
+        """
         piece = self._stream.step(self._backend, token)
         if piece is None:
             return ""

@@ -39,9 +39,7 @@ class SequenceKV:
 
     def _empty(self, rows: int) -> torch.Tensor:
         shape = self.shape
-        return torch.empty(
-            (shape.layers, shape.kv_heads, rows, shape.head_dim), dtype=shape.dtype, device=shape.device
-        )
+        return torch.empty((shape.layers, shape.kv_heads, rows, shape.head_dim), dtype=shape.dtype, device=shape.device)
 
     @property
     def capacity(self) -> int:
@@ -59,9 +57,7 @@ class SequenceKV:
             grown[:, :, : self.length] = getattr(self, name)[:, :, : self.length]
             setattr(self, name, grown)
 
-    def write(
-        self, layer: int, keys: torch.Tensor, values: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Puts a layer's new rows [kv_heads, rows, head_dim] behind the old; gives views of all of the layer's.
 
         The rows count only from `advance` on, when every layer has been written.

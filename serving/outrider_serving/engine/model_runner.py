@@ -27,7 +27,7 @@ class ModelRunner:
             dtype=model.dtype,
             device=model.device,
         )
-        self.vocabulary_size: int = model.get_output_embeddings().weight.shape[0]  # type: ignore[union-attr]
+        self.vocabulary_size: int = model.get_output_embeddings().weight.shape[0]
 
     def new_kv(self) -> SequenceKV:
         return SequenceKV(self.kv_shape)

@@ -2,10 +2,11 @@
 
     y_t = argmax over tokens v of  log p_t(v) + g(seed, t, v)
 
-p_t is the target's distribution after temperature and top-p; g is Gumbel noise from a counter hash of the seed, the token's
-absolute position and the token. Greedy is the same rule with g = 0. So y_t is an exact sample of p_t (Gumbel-max trick) and
-depends on the prefix, the seed and the target alone: not on a draft, a batch, or a replica (drafter-invariant
-coupling, arXiv 2408.07978). The draft applies the same rule to its own distribution, with the same noise.
+p_t is the target's distribution after temperature and top-p; g is Gumbel noise from a counter hash of the seed,
+the token's absolute position and the token. Greedy is the same rule with g = 0. So y_t is an exact sample of
+p_t (Gumbel-max trick) and depends on the prefix, the seed and the target alone: not on a draft, a batch, or a
+replica (drafter-invariant coupling, arXiv 2408.07978). The draft applies the same rule to its own distribution,
+with the same noise.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import NamedTuple
 import torch
 
 MASK_64 = 0xFFFFFFFFFFFFFFFF
-# A nucleus is nearly always smaller than the first of these; sorting all of a 152k vocabulary takes twenty times as long.
+# A nucleus is nearly always smaller than the first of these; sorting all of a 152k vocabulary takes twenty
+# times as long.
 NUCLEUS_GUESSES = (64, 2048)
 
 
@@ -55,7 +57,9 @@ def _signed_32(value: int) -> int:
 
 
 def _mix_32(state: torch.Tensor) -> torch.Tensor:
-    """murmur3's finaliser, int32 to int32. Products wrap, and `>>` is made logical by a mask: half the time of int64."""
+    """murmur3's finaliser, int32 to int32. Products wrap, and `>>` is made logical by a mask: half the time of
+    int64.
+    """
     state = (state ^ ((state >> 16) & 0xFFFF)) * _signed_32(0x85EBCA6B)
     state = (state ^ ((state >> 13) & 0x7FFFF)) * _signed_32(0xC2B2AE35)
     return state ^ ((state >> 16) & 0xFFFF)
@@ -98,8 +102,9 @@ def _nucleus(scaled: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Te
 
 @dataclass(frozen=True)
 class Choice:
-    """A chosen token. near_tie: the second best was within the rounding error of the logits' dtype, so that a forward of
-    another width might choose it (in bfloat16 1 to 2 % of choices, in float32 none in practice)."""
+    """A chosen token. near_tie: the second best was within the rounding error of the logits' dtype, so that a
+    forward of another width might choose it (in bfloat16 1 to 2 % of choices, in float32 none in practice).
+    """
 
     token: int
     near_tie: bool = False
@@ -112,11 +117,7 @@ def choose(logits: torch.Tensor, sampling: Sampling, position: int) -> Choice:
         exact = logits.float()
         token = int(exact.argmax())
         best = exact[token].item()
-        behind = (
-            exact[part].max().item()
-            for part in (slice(0, token), slice(token + 1, None))
-            if exact[part].numel()
-        )
+        behind = (exact[part].max().item() for part in (slice(0, token), slice(token + 1, None)) if exact[part].numel())
         return Choice(token, best - max(behind, default=-math.inf) <= _rounding(logits, best))
     tokens, weights = candidates(logits, sampling, position)
     top, index = weights.topk(min(2, len(tokens)))
@@ -130,14 +131,12 @@ def _rounding(logits: torch.Tensor, value: float) -> float:
     return 2 * torch.finfo(logits.dtype).eps * abs(value)
 
 
-def propose(
-    logits: torch.Tensor, sampling: Sampling, position: int, branches: int
-) -> list[tuple[int, float]]:
+def propose(logits: torch.Tensor, sampling: Sampling, position: int, branches: int) -> list[tuple[int, float]]:
     """The draft's likeliest choices of the target at `position`: (token, log belief), best first.
 
-    logits [vocabulary] are the draft's own. The belief is a softmax over log q + g: for greedy it is q itself, and with
-    noise it grows with the lead of the first choice over the second, which is what a small difference between p and q has
-    to overcome. The target calibrates it against what it accepts.
+    logits [vocabulary] are the draft's own. The belief is a softmax over log q + g: for greedy it is q itself,
+    and with noise it grows with the lead of the first choice over the second, which is what a small difference
+    between p and q has to overcome. The target calibrates it against what it accepts.
     """
     tokens, weights = candidates(logits, sampling, position)
     top, index = weights.topk(min(branches, len(tokens)))

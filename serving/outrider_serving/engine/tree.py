@@ -58,8 +58,7 @@ class Tree:
     @cached_property
     def _children(self) -> dict[tuple[int, int], int]:
         return {
-            (parent, token): node
-            for node, (parent, token) in enumerate(zip(self.parents, self.tokens, strict=True))
+            (parent, token): node for node, (parent, token) in enumerate(zip(self.parents, self.tokens, strict=True))
         }
 
     def child(self, parent: int, token: int) -> int | None:

@@ -102,7 +102,7 @@ def _generation_config(reader: GGUFReader, vocabulary: dict[str, int]) -> Genera
     ends = [field(reader, "tokenizer.ggml.eos_token_id")]
     if "<|endoftext|>" in vocabulary and vocabulary["<|endoftext|>"] not in ends:
         ends.append(vocabulary["<|endoftext|>"])
-    return GenerationConfig(  # type: ignore[no-untyped-call]
+    return GenerationConfig(
         bos_token_id=field(reader, "tokenizer.ggml.bos_token_id"),
         eos_token_id=ends,
         pad_token_id=field(reader, "tokenizer.ggml.padding_token_id"),

@@ -35,7 +35,7 @@ def build_tokenizer(reader: GGUFReader, context_tokens: int) -> PreTrainedTokeni
         f"{role}_token": tokens[field(reader, f"tokenizer.ggml.{key}_token_id")]
         for role, key in (("bos", "bos"), ("eos", "eos"), ("pad", "padding"))
     }
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         chat_template=field(reader, "tokenizer.chat_template"),
         model_max_length=context_tokens,

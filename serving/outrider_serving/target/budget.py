@@ -1,7 +1,7 @@
 """What speculation may cost: the target's step time as measured, the nodes that pay, and whether asking the draft does.
 
-Pure: time is given, nothing is read. Everything maximises goodput, accepted tokens per second of target time, because acceptance
-alone does not tell: at one acceptance a step of a loaded engine gains 20 % or loses as much.
+Pure: time is given, nothing is read. Everything maximises goodput, accepted tokens per second of target time,
+because acceptance alone does not tell: at one acceptance a step of a loaded engine gains 20 % or loses as much.
 """
 
 from __future__ import annotations
@@ -41,23 +41,24 @@ class StepTime:
         return float(self.predict(np.array([tokens], dtype=np.float64))[0])
 
     def observe(self, tokens: int, seconds: float) -> None:
-        """Moves the curve towards what a step took: all of it, since a longer context or a slower machine is felt at every width, and
-        the two knots around `tokens` once more, the nearer one more."""
+        """Moves the curve towards what a step took: all of it, since a longer context or a slower machine is
+        felt at every width, and the two knots around `tokens` once more, the nearer one more.
+        """
         expected = float(np.interp(tokens, KNOTS_TOKENS, self._seconds))
         surprise = float(np.clip(seconds - expected, -MOST_SURPRISE * expected, MOST_SURPRISE * expected))
         self._seconds *= 1 + LEARNING_RATE * surprise / expected
         right = int(np.clip(np.searchsorted(KNOTS_TOKENS, tokens), 1, len(KNOTS_TOKENS) - 1))
         left = right - 1
-        share = (min(tokens, KNOTS_TOKENS[right]) - KNOTS_TOKENS[left]) / (
-            KNOTS_TOKENS[right] - KNOTS_TOKENS[left]
-        )
+        share = (min(tokens, KNOTS_TOKENS[right]) - KNOTS_TOKENS[left]) / (KNOTS_TOKENS[right] - KNOTS_TOKENS[left])
         self._seconds[left] += LEARNING_RATE * (1 - share) * surprise
         self._seconds[right] += LEARNING_RATE * share * surprise
 
 
 @dataclass(frozen=True)
 class Selection:
-    """nodes: the kept nodes of each sequence's tree. expected_tokens: what the step will emit. predicted_s: what it will take."""
+    """nodes: the kept nodes of each sequence's tree. expected_tokens: what the step will emit. predicted_s:
+    what it will take.
+    """
 
     nodes: tuple[tuple[int, ...], ...]
     expected_tokens: float
@@ -77,13 +78,14 @@ def select(
 ) -> Selection:
     """Chooses the nodes, over all sequences of a batch, that a step should verify.
 
-    paths: for each sequence, the probability of each node's path. In the order of probability (a child is never ahead of its
-    parent) the number of nodes is taken at which expected tokens per second are most:
+    paths: for each sequence, the probability of each node's path. In the order of probability (a child is never
+    ahead of its parent) the number of nodes is taken at which expected tokens per second are most:
 
         argmax over n of  (B + sum of the n best P(path)) / (T(B + n) + spent)
 
-    which is the marginal rule P > (dT/dn) E / T where T is a straight line, and right where it has steps. `spent_s` is what the
-    step has already spent on drafting. At most `max_nodes` a sequence, none of probability 0; `force` takes all of those.
+    which is the marginal rule P > (dT/dn) E / T where T is a straight line, and right where it has steps.
+    `spent_s` is what the step has already spent on drafting. At most `max_nodes` a sequence, none of
+    probability 0; `force` takes all of those.
     """
     sequences = len(paths)
     ranked = sorted(
@@ -104,15 +106,14 @@ def select(
     nodes: list[list[int]] = [[] for _ in range(sequences)]
     for _, node, index in allowed[:best]:
         nodes[index].append(node)
-    return Selection(
-        tuple(tuple(sorted(kept)) for kept in nodes), float(expected[best]), float(seconds[best])
-    )
+    return Selection(tuple(tuple(sorted(kept)) for kept in nodes), float(expected[best]), float(seconds[best]))
 
 
 MISSES_TO_REST = 2
 FIRST_REST_STEPS = 16
 LONGEST_REST_STEPS = 1024
-# Long enough that a run of bad luck within one answer does not stop drafting, short enough to follow a change of traffic.
+# Long enough that a run of bad luck within one answer does not stop drafting, short enough to follow a change
+# of traffic.
 GAIN_RATE = 0.06
 # Drafting is tried before it is judged.
 FIRST_GAIN = 1.5
@@ -121,8 +122,8 @@ FIRST_GAIN = 1.5
 class DraftGate:
     """Whether the next step asks the draft: by what asking has earned, with rests that double while it earns nothing.
 
-    A gain is goodput over that of plain decoding: 1.0 earns nothing. A draft that is silent costs the wait; after two silent steps
-    it rests as one that does not pay does.
+    A gain is goodput over that of plain decoding: 1.0 earns nothing. A draft that is silent costs the wait;
+    after two silent steps it rests as one that does not pay does.
     """
 
     def __init__(self) -> None:

@@ -58,8 +58,9 @@ class Drafter(Protocol):
         ...
 
     def collect(self, asks: Many[Ask], patience_s: float) -> Mapping[int, Tree]:
-        """The asked sequences' trees, rooted at the last token of each ask. Waits, as long as the draft is heard of every
-        `patience_s`, for those that are to come; a sequence without a tree is not in the result."""
+        """The asked sequences' trees, rooted at the last token of each ask. Waits, as long as the draft is
+        heard of every `patience_s`, for those that are to come; a sequence without a tree is not in the result.
+        """
         ...
 
     def close(self, sequence: int) -> None:
@@ -75,7 +76,7 @@ class NoDraft:
 
     def ask(self, asks: Many[Ask]) -> None: ...
 
-    def collect(self, asks: Many[Ask], patience_s: float) -> Mapping[int, Tree]:  # noqa: ARG002
+    def collect(self, asks: Many[Ask], patience_s: float) -> Mapping[int, Tree]:
         return {}
 
     def close(self, sequence: int) -> None: ...

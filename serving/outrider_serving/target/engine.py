@@ -30,7 +30,9 @@ class EngineStopped(RuntimeError):
 
 
 class TargetEngine:
-    """A `Generator` (see engine/request.py). One thread runs the steps; nothing else touches model, cache or sequences."""
+    """A `Generator` (see engine/request.py). One thread runs the steps; nothing else touches model, cache or
+    sequences.
+    """
 
     def __init__(
         self,
@@ -41,7 +43,7 @@ class TargetEngine:
         metrics: TargetMetrics,
         eos_tokens: frozenset[int],
         max_model_len_tokens: int,
-        on_failure: Callable[[], None],
+        on_failure: Callable[[], object],
     ) -> None:
         self._model_name = model_name
         self._runner = runner
@@ -79,7 +81,7 @@ class TargetEngine:
             raise RequestError("the prompt is empty; give at least one token", "prompt")
         if length >= self._max_model_len_tokens:
             raise RequestError(
-                f"the prompt has {length} tokens and the model's context {self._max_model_len_tokens}; shorten the prompt",
+                f"the prompt has {length} tokens and the model's context {self._max_model_len_tokens}; shorten it",
                 "messages",
                 "context_length_exceeded",
             )

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import sys
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal, cast
+from typing import Annotated
 
 import structlog
 import typer
@@ -69,9 +68,7 @@ class Loaded:
     step_time: StepTime
 
 
-@app.command(
-    epilog="Example: outrider-target --model=hf://HuggingFaceTB/SmolLM2-135M-Instruct --max-model-len=2048"
-)
+@app.command(epilog="Example: outrider-target --model=hf://HuggingFaceTB/SmolLM2-135M-Instruct --max-model-len=2048")
 def serve(
     model: flags.ModelFlag,
     model_mirror: flags.MirrorFlag = None,
@@ -94,9 +91,7 @@ def serve(
         typer.Option("--placement", help="Shared: draft and target take turns. Own: the draft runs ahead."),
     ] = Placement.SHARED,
     max_depth: Annotated[int, typer.Option("--max-depth", min=1, max=64, help="Levels of a tree.")] = 8,
-    max_branches: Annotated[
-        int, typer.Option("--max-branches", min=1, max=32, help="Children of a node.")
-    ] = 4,
+    max_branches: Annotated[int, typer.Option("--max-branches", min=1, max=32, help="Children of a node.")] = 4,
     max_nodes: Annotated[int, typer.Option("--max-nodes", min=1, max=512, help="Nodes of a tree.")] = 32,
     min_probability: Annotated[
         float, typer.Option("--min-probability", min=0, max=1, help="A less probable path is pruned.")
@@ -114,7 +109,7 @@ def serve(
     """Serves a model behind an OpenAI-compatible API, speculating with a draft, with n-grams, or not at all."""
     logs.configure("target")
     policy = SpeculationPolicy(
-        mode=cast(Literal["Auto", "Always", "Off"], mode.value),
+        mode=mode.value,
         run_ahead=placement is Placement.OWN,
         max_depth=max_depth,
         max_branches=max_branches,
@@ -239,4 +234,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -16,7 +16,9 @@ class NGramIndex:
         self._after: dict[tuple[int, int], int] = {}
 
     def extend(self, tokens: list[int]) -> None:
-        """Takes in what `tokens`, the whole sequence, has beyond what was seen. The last pair is not entered before something follows it."""
+        """Takes in what `tokens`, the whole sequence, has beyond what was seen. The last pair is not entered
+        before something follows it.
+        """
         known = len(self._tokens)
         self._tokens.extend(tokens[known:])
         for end in range(max(known, MIN_MATCH), len(self._tokens)):
@@ -44,5 +46,7 @@ class NGramIndex:
 
 
 def _belief(match: int) -> float:
-    """A longer match is likelier to go on. The shape only sorts matches into bins; the calibration says what a bin is worth."""
+    """A longer match is likelier to go on. The shape only sorts matches into bins; the calibration says what a
+    bin is worth.
+    """
     return match / (match + 3.0)

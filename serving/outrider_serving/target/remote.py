@@ -1,7 +1,7 @@
 """The draft in another pod, over one gRPC stream.
 
-The engine's thread asks and collects; the event loop's side connects, sends and receives. What they share is guarded by one
-condition. Whatever the draft does or fails to do ends here: the engine sees trees, or none.
+The engine's thread asks and collects; the event loop's side connects, sends and receives. What they share is
+guarded by one condition. Whatever the draft does or fails to do ends here: the engine sees trees, or none.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ CHANNEL_OPTIONS = [
 
 @dataclass
 class Followed:
-    """A sequence as the draft knows it. `tree` is rooted at the last of `tokens`; `final`: the draft will not grow it further."""
+    """A sequence as the draft knows it. `tree` is rooted at the last of `tokens`; `final`: the draft will not
+    grow it further.
+    """
 
     epoch: int = 0
     generation: int = 0
@@ -54,9 +56,7 @@ class Followed:
 class RemoteDrafter:
     """A `Drafter`. `run` must be running on an event loop; the other methods are the engine thread's."""
 
-    def __init__(
-        self, address: str, tokenizer_fingerprint: str, vocabulary_size: int, shape: pb.TreeShape
-    ) -> None:
+    def __init__(self, address: str, tokenizer_fingerprint: str, vocabulary_size: int, shape: pb.TreeShape) -> None:
         self._address = address
         self._fingerprint = tokenizer_fingerprint
         self._vocabulary_size = vocabulary_size
@@ -125,18 +125,15 @@ class RemoteDrafter:
         sequences = [ask.sequence for ask in asks]
         with self._changed:
             started_s = self._heard_s = time.monotonic()
-            # A draft that keeps sending and never ends is bounded too: a level a patience, and no more levels than were asked for.
+            # A draft that keeps sending and never ends is bounded too: a level a patience, and no more levels
+            # than were asked for.
             latest_s = started_s + patience_s * (self._shape.max_depth + 1)
             while self.available and any(self._awaited(sequence) for sequence in sequences):
                 left_s = min(self._heard_s + patience_s, latest_s) - time.monotonic()
                 if left_s <= 0:
                     break
                 self._changed.wait(left_s)
-            trees = {
-                sequence: self._followed[sequence].tree
-                for sequence in sequences
-                if sequence in self._followed
-            }
+            trees = {sequence: self._followed[sequence].tree for sequence in sequences if sequence in self._followed}
             return {sequence: tree for sequence, tree in trees.items() if len(tree)}
 
     def _awaited(self, sequence: int) -> bool:
@@ -163,20 +160,18 @@ class RemoteDrafter:
                 retry_s = await self._connection()
             except grpc.aio.AioRpcError as error:
                 retry_s = RECONNECT_S
-                self._set_status(
-                    DraftStatus(DraftState.CONNECTING, reason=f"{self._address}: {error.code().name}")
-                )
+                self._set_status(DraftStatus(DraftState.CONNECTING, reason=f"{self._address}: {error.code().name}"))
             await asyncio.sleep(retry_s)
 
     async def _connection(self) -> float:
-        """One connection, until it ends. Returns how long to wait before the next; raises AioRpcError when it breaks."""
+        """One connection, until it ends. Returns how long to wait before the next; raises AioRpcError when it
+        breaks.
+        """
         async with grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS) as channel:
             stub = rpc.DraftStub(channel)
-            described = await stub.Describe(
-                pb.DescribeRequest(), timeout=DESCRIBE_TIMEOUT_S, wait_for_ready=True
-            )
+            described = await stub.Describe(pb.DescribeRequest(), timeout=DESCRIBE_TIMEOUT_S, wait_for_ready=True)
             if described.tokenizer_fingerprint != self._fingerprint:
-                reason = "it has another tokenizer than the target; name a draft of the same model family in spec.draft.model.uri"
+                reason = "another tokenizer than the target's; name a draft of the same family in spec.draft.model.uri"
                 self._set_status(DraftStatus(DraftState.INCOMPATIBLE, described.model, reason))
                 return INCOMPATIBLE_RETRY_S
             self._outbox = asyncio.Queue()

@@ -17,7 +17,8 @@ from outrider_serving.target.ngram import NGramIndex
 class Sequence:
     """Filled by the scheduler (kv), the step (tokens) and the drafters (epoch, generation).
 
-    tokens: prompt and output so far. Between steps the cache holds all of them but the last, which is the root of the next tree.
+    tokens: prompt and output so far. Between steps the cache holds all of them but the last, which is the root
+    of the next tree.
     """
 
     id: int
@@ -66,8 +67,9 @@ class Sequence:
         return self.finish_reason is not None or self.cancelled
 
     def append(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
-        """Takes a step's tokens as far as the request goes: a stop string, an end token or the length can fall inside an accepted
-        run. Streams their text, and returns those taken."""
+        """Takes a step's tokens as far as the request goes: a stop string, an end token or the length can fall
+        inside an accepted run. Streams their text, and returns those taken.
+        """
         text: list[str] = []
         taken: list[int] = []
         for token in tokens:

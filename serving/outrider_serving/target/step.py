@@ -41,7 +41,9 @@ class SpeculationPolicy:
 
 @dataclass
 class StepReport:
-    """What one step did, for metrics. Seconds are wall time: draft_wait_s waiting for trees, host_s all that is not named."""
+    """What one step did, for metrics. Seconds are wall time: draft_wait_s waiting for trees, host_s all that is
+    not named.
+    """
 
     sequences: int = 0
     prompt_tokens: int = 0
@@ -67,7 +69,9 @@ class StepReport:
 
 @dataclass(frozen=True)
 class Drafting:
-    """The trees that a step verifies, one a decoding sequence; whether the draft was asked for them, and what it took."""
+    """The trees that a step verifies, one a decoding sequence; whether the draft was asked for them, and what
+    it took.
+    """
 
     trees: list[Tree]
     asked: bool = False
@@ -110,7 +114,9 @@ class TargetStep:
         return sum(sequence.kv.length for sequence in self.running)
 
     def step(self) -> StepReport | None:
-        """Advances every running sequence: a chunk of its prompt, or a verified tree. None when there is nothing to do."""
+        """Advances every running sequence: a chunk of its prompt, or a verified tree. None when there is
+        nothing to do.
+        """
         started = time.perf_counter()
         self._drop_finished()
         self._admit()
@@ -203,9 +209,10 @@ class TargetStep:
         )
 
     def _patience_s(self, decoding: list[Sequence]) -> float:
-        """How long the draft may be silent. By default a few plain steps, so that one stall of the machine is not taken for a dead
-        draft, and for a sequence's first tree as long again as its prompt took the target. Bounded by the gate: two silent steps, and
-        the draft rests."""
+        """How long the draft may be silent. By default a few plain steps, so that one stall of the machine is
+        not taken for a dead draft, and for a sequence's first tree as long again as its prompt took the target.
+        Bounded by the gate: two silent steps, and the draft rests.
+        """
         if self._policy.draft_patience_s is not None:
             return self._policy.draft_patience_s
         first = max(s.prefill_s if s.output_length <= 1 else 0.0 for s in decoding)
@@ -221,9 +228,7 @@ class TargetStep:
             ]
             least = self._policy.min_probability
             paths.append([path if path >= least else 0.0 for path in tree.path_probabilities(conditional)])
-        return select(
-            paths, self.step_time, self._policy.max_nodes, spent_s, force=self._policy.mode == "Always"
-        )
+        return select(paths, self.step_time, self._policy.max_nodes, spent_s, force=self._policy.mode == "Always")
 
     def _selected(self, decoding: list[Sequence], trees: list[Tree], spent_s: float) -> list[Tree]:
         chosen = self._select(decoding, trees, spent_s).nodes
@@ -242,7 +247,9 @@ class TargetStep:
         return batch
 
     def _prompt_rows(self, room: int) -> dict[Sequence, Rows]:
-        """Chunks of the prompts that are not in the cache yet, first come first, as many tokens as there is room for."""
+        """Chunks of the prompts that are not in the cache yet, first come first, as many tokens as there is
+        room for.
+        """
         batch: dict[Sequence, Rows] = {}
         for sequence in self.running:
             if sequence.decoding or room <= 0:
@@ -259,10 +266,10 @@ class TargetStep:
             room -= len(chunk)
         return batch
 
-    def _advance(
-        self, sequence: Sequence, tree: Tree, logits: torch.Tensor, report: StepReport | None
-    ) -> None:
-        """Walks the tree by the target's choices, takes their tokens, and leaves in the cache the rows of the accepted path."""
+    def _advance(self, sequence: Sequence, tree: Tree, logits: torch.Tensor, report: StepReport | None) -> None:
+        """Walks the tree by the target's choices, takes their tokens, and leaves in the cache the rows of the
+        accepted path.
+        """
         position = len(sequence.tokens)
         first_node_row = sequence.kv.length - len(tree)
 

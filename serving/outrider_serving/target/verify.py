@@ -13,8 +13,8 @@ from outrider_serving.engine.tree import ROOT, Tree
 class Walk:
     """What a verification found.
 
-    path: the accepted nodes, from the root's child on. choices: the target's choice at the root and at each accepted node, so one more
-    than `path`: the last one left the tree and is the bonus token.
+    path: the accepted nodes, from the root's child on. choices: the target's choice at the root and at each
+    accepted node, so one more than `path`: the last one left the tree and is the bonus token.
     """
 
     path: tuple[int, ...]

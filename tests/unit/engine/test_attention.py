@@ -15,7 +15,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from unit.engine.test_tree import trees
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3]
-CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+
+
+def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
 SMALL = {
     "vocab_size": VOCABULARY,
     "hidden_size": 64,
@@ -40,7 +45,8 @@ FAMILIES = {
 def family(name: str, attention: str) -> PreTrainedModel:
     torch.manual_seed(0)
     config = AutoConfig.for_model(name, **SMALL, **FAMILIES[name])
-    model = AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+    model.eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return model
@@ -57,7 +63,7 @@ def test_a_family_gives_the_logits_of_its_own_eager_attention(name: str) -> None
     with torch.no_grad():
         expected = family(name, "eager")(torch.tensor([PROMPT])).logits[0]
     _, logits = prefill(ModelRunner(family(name, ATTENTION)), PROMPT)
-    torch.testing.assert_close(logits, expected, **CLOSE)
+    assert_close(logits, expected)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -67,7 +73,7 @@ def test_a_prompt_in_chunks_is_the_prompt_at_once(name: str) -> None:
     kv = runner.new_kv()
     runner.forward([Rows(kv, PROMPT[:7], range(7), logits_from=7)])
     (rest,) = runner.forward([Rows(kv, PROMPT[7:], range(7, len(PROMPT)))])
-    torch.testing.assert_close(rest, whole[7:], **CLOSE)
+    assert_close(rest, whole[7:])
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -96,7 +102,7 @@ def check_tree(runner: ModelRunner, tree: Tree) -> None:
     for node in range(len(tree)):
         path = [tree.tokens[ancestor] for ancestor in reversed(list(tree.ancestors(node)))]
         _, alone = prefill(runner, PROMPT + path)
-        torch.testing.assert_close(logits[node + 1], alone[-1], **CLOSE)
+        assert_close(logits[node + 1], alone[-1])
 
 
 def test_sequences_of_a_batch_do_not_see_one_another() -> None:
@@ -105,7 +111,7 @@ def test_sequences_of_a_batch_do_not_see_one_another() -> None:
     alone = [prefill(runner, prompt)[1] for prompt in prompts]
     batch = [Rows(runner.new_kv(), prompt, range(len(prompt))) for prompt in prompts]
     for together, expected in zip(runner.forward(batch), alone, strict=True):
-        torch.testing.assert_close(together, expected, **CLOSE)
+        assert_close(together, expected)
 
 
 def test_rows_kept_by_compaction_are_the_path_as_if_it_had_been_read_alone() -> None:
@@ -117,7 +123,7 @@ def test_rows_kept_by_compaction_are_the_path_as_if_it_had_been_read_alone() -> 
     kv.compact(length, [length + 1, length + 2])
     (after,) = runner.forward([Rows(kv, [80], [length + 2])])
     _, expected = prefill(runner, [*PROMPT, 60, 70, 80])
-    torch.testing.assert_close(after[-1], expected[-1], **CLOSE)
+    assert_close(after[-1], expected[-1])
 
 
 def test_a_cache_keeps_its_rows_when_it_grows() -> None:
@@ -127,7 +133,7 @@ def test_a_cache_keeps_its_rows_when_it_grows() -> None:
     for start in range(0, 600, 50):
         (logits,) = runner.forward([Rows(kv, tokens[start : start + 50], range(start, start + 50))])
     _, whole = prefill(runner, tokens)
-    torch.testing.assert_close(logits[-1], whole[-1], **CLOSE)
+    assert_close(logits[-1], whole[-1])
 
 
 def test_a_model_without_our_attention_is_refused() -> None:

@@ -15,9 +15,7 @@ SAMPLES = 20_000
 def drawn(sampling: Sampling, logits: torch.Tensor = LOGITS, samples: int = SAMPLES) -> torch.Tensor:
     """Counts of the choices at many positions, all with one seed: what a long answer draws."""
     counts = torch.zeros(len(logits), dtype=torch.long)
-    noise = torch.stack(
-        [gumbel(sampling.seed, position, torch.arange(len(logits))) for position in range(samples)]
-    )
+    noise = torch.stack([gumbel(sampling.seed, position, torch.arange(len(logits))) for position in range(samples)])
     tokens, plain = candidates(logits, sampling, 0)
     weights = plain - gumbel(sampling.seed, 0, tokens)
     best = tokens[(weights + noise[:, tokens]).argmax(1)]

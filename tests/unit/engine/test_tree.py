@@ -26,9 +26,7 @@ def trees(draw: st.DrawFn, source: Source = Source.DRAFT, most: int = 12) -> Tre
 
 
 def paths(tree: Tree) -> set[tuple[int, ...]]:
-    return {
-        tuple(tree.tokens[node] for node in reversed(list(tree.ancestors(last)))) for last in range(len(tree))
-    }
+    return {tuple(tree.tokens[node] for node in reversed(list(tree.ancestors(last)))) for last in range(len(tree))}
 
 
 @given(trees(), trees(Source.NGRAM))
@@ -46,9 +44,7 @@ def test_a_path_that_both_propose_is_the_first_proposers(first: Tree, second: Tr
 @given(trees(), st.lists(st.integers(0, 5), min_size=1, max_size=4))
 def test_rerooting_keeps_exactly_what_is_below_the_committed_path(tree: Tree, path: list[int]) -> None:
     below = {
-        found[len(path) :]
-        for found in paths(tree)
-        if found[: len(path)] == tuple(path) and len(found) > len(path)
+        found[len(path) :] for found in paths(tree) if found[: len(path)] == tuple(path) and len(found) > len(path)
     }
     assert paths(tree.rerooted(path)) == below
 

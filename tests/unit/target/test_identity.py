@@ -25,6 +25,7 @@ from support.pair import VOCABULARY, Pair, random_pair
 
 PAIRS = {distance: random_pair(distance) for distance in (0.0, 0.1, 0.4)}
 OFF = SpeculationPolicy(mode="Off")
+ALWAYS = SpeculationPolicy(mode="Always")
 
 policies = st.builds(
     SpeculationPolicy,
@@ -54,12 +55,10 @@ def speculated(
     pair: Pair,
     asked: list[list[int]],
     sampling: SamplingParams,
-    policy: SpeculationPolicy = SpeculationPolicy(mode="Always"),
-    disturb: Callable[[HandCarried, int], None] = lambda drafter, step: None,
+    policy: SpeculationPolicy = ALWAYS,
 ) -> list[list[int]]:
     drafter = HandCarried(draft_engine(pair.draft), shape_of(policy), VOCABULARY)
-    step = target_step(pair.target, policy, drafter)
-    return generate(step, asked, sampling, after_step=lambda count: disturb(drafter, count))
+    return generate(target_step(pair.target, policy, drafter), asked, sampling)
 
 
 @settings(max_examples=60, deadline=None)
@@ -87,17 +86,13 @@ def test_a_draft_that_is_killed_lies_or_breaks_the_protocol_changes_no_token(
     policy = SpeculationPolicy(mode="Always", max_nodes=12)
     drafter = Liar(draft_engine(pair.draft), shape_of(policy), VOCABULARY, chance)
     step = target_step(pair.target, policy, drafter)
-    assert generate(step, asked, sampling, lambda count: disturb(drafter, count)) == plain(
-        pair, asked, sampling
-    )
+    assert generate(step, asked, sampling, lambda count: disturb(drafter, count)) == plain(pair, asked, sampling)
 
 
 class Liar(HandCarried):
     """Its draft's trees arrive with other tokens, or malformed."""
 
-    def __init__(
-        self, engine: DraftEngine, shape: object, vocabulary_size: int, chance: random.Random
-    ) -> None:
+    def __init__(self, engine: DraftEngine, shape: object, vocabulary_size: int, chance: random.Random) -> None:
         super().__init__(engine, shape, vocabulary_size)  # type: ignore[arg-type]
         self.chance = chance
         self.disturb: str | None = None
@@ -134,9 +129,7 @@ SAMPLED = SamplingParams(max_tokens=40, temperature=1.0, seed=3)
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED])
-def test_accepting_one_wrong_token_would_be_noticed(
-    sampling: SamplingParams, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_accepting_one_wrong_token_would_be_noticed(sampling: SamplingParams, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = plain(PAIRS[0.4], PROMPTS, sampling)
     spent: list[int] = []
 
@@ -153,9 +146,7 @@ def test_accepting_one_wrong_token_would_be_noticed(
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED])
-def test_a_row_compacted_wrongly_would_be_noticed(
-    sampling: SamplingParams, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_row_compacted_wrongly_would_be_noticed(sampling: SamplingParams, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = plain(PAIRS[0.1], PROMPTS, sampling)
     compact = SequenceKV.compact
 
@@ -172,9 +163,7 @@ def test_other_noise_at_the_draft_changes_only_the_speed(monkeypatch: pytest.Mon
         engine = draft_engine(PAIRS[0.1].draft)
         drafter = HandCarried(engine, shape_of(policy), VOCABULARY)
         if wrong_noise:
-            monkeypatch.setattr(
-                "outrider_serving.draft.engine.Sampling", lambda t, p, seed: Sampling(t, p, seed + 1)
-            )
+            monkeypatch.setattr("outrider_serving.draft.engine.Sampling", lambda t, p, seed: Sampling(t, p, seed + 1))
         counted: list[int] = []
         tokens = generate(target_step(PAIRS[0.1].target, policy, drafter), PROMPTS, SAMPLED, counted.append)
         return tokens, len(counted)
