@@ -1,0 +1,197 @@
+"""Draft and target over real gRPC: connecting, losing one another, refusing another tokenizer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import grpc
+import pytest
+from outrider_serving.draft.engine import DraftEngine
+from outrider_serving.draft.server import Description, DraftServicer, DraftThread
+from outrider_serving.engine.request import SamplingParams
+from outrider_serving.metrics import DraftMetrics
+from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
+from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
+from outrider_serving.target.drafters import DraftState
+from outrider_serving.target.remote import RemoteDrafter
+from outrider_serving.target.step import SpeculationPolicy, StepReport, TargetStep
+from prometheus_client import CollectorRegistry
+from support.inprocess import sequence_of, shape_of, target_step
+from support.pair import VOCABULARY, random_pair
+
+PAIR = random_pair(0.1)
+POLICY = SpeculationPolicy(mode="Always", draft_patience_s=5.0, ngrams=False)
+SAMPLING = SamplingParams(max_tokens=60, temperature=0.9, seed=4)
+PROMPTS = [[1, 2, 3], [50, 60], [7]]
+WAIT_S = 20.0
+
+
+@contextlib.asynccontextmanager
+async def draft_server(port: int = 0, fingerprint: str = "same") -> AsyncIterator[int]:
+    """A draft of pair R in this process, behind a real port."""
+    thread = DraftThread(
+        DraftEngine(PAIR.draft, max_num_seqs=8, max_model_len_tokens=1024),
+        DraftMetrics(CollectorRegistry(), "R"),
+        on_failure=lambda: pytest.fail("the draft's engine failed"),
+    )
+    server = grpc.aio.server()
+    about = Description("R", fingerprint, VOCABULARY, 1024, "float32")
+    rpc.add_DraftServicer_to_server(DraftServicer(about, thread), server)
+    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    thread.start()
+    await server.start()
+    try:
+        yield bound
+    finally:
+        await server.stop(grace=None)
+        await asyncio.to_thread(thread.stop)
+
+
+@contextlib.asynccontextmanager
+async def drafter_to(port: int, policy: SpeculationPolicy = POLICY) -> AsyncIterator[RemoteDrafter]:
+    drafter = RemoteDrafter(f"127.0.0.1:{port}", "same", VOCABULARY, shape_of(policy))
+    connection = asyncio.create_task(drafter.run())
+    try:
+        yield drafter
+    finally:
+        connection.cancel()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not condition():  # noqa: ASYNC110 what is awaited has no event
+            await asyncio.sleep(0.01)
+
+
+async def run(
+    step: TargetStep, at: int = -1, disturb: Callable[[], Awaitable[None]] | None = None
+) -> tuple[list[list[int]], list[StepReport]]:
+    """All prompts to their ends, the engine's steps in a thread of their own; `disturb` before step number `at`."""
+    sequences = [sequence_of(step, prompt, SAMPLING) for prompt in PROMPTS]
+    step.waiting.extend(sequences)
+    reports: list[StepReport] = []
+    while True:
+        if len(reports) == at and disturb is not None:
+            await disturb()
+        report = await asyncio.to_thread(step.step)
+        if report is None:
+            return [one.tokens[one.prompt_length :] for one in sequences], reports
+        reports.append(report)
+
+
+async def plain() -> list[list[int]]:
+    tokens, _ = await run(target_step(PAIR.target, SpeculationPolicy(mode="Off")))
+    return tokens
+
+
+@pytest.mark.parametrize("run_ahead", [False, True])
+async def test_trees_cross_the_wire_and_the_tokens_are_those_of_plain_decoding(run_ahead: bool) -> None:
+    policy = SpeculationPolicy(mode="Always", run_ahead=run_ahead, draft_patience_s=5.0, ngrams=False)
+    async with draft_server() as port, drafter_to(port, policy) as drafter:
+        await until(lambda: drafter.available)
+        tokens, reports = await run(target_step(PAIR.target, policy, drafter))
+    assert tokens == await plain()
+    assert sum(sum(report.accepted_per_position) for report in reports) > 20
+
+
+async def test_a_draft_that_goes_away_and_comes_back_is_drafting_again_for_the_same_sequences() -> None:
+    async with contextlib.AsyncExitStack() as first:
+        port = await first.enter_async_context(draft_server())
+        async with drafter_to(port) as drafter:
+            await until(lambda: drafter.available)
+
+            async def lose() -> None:
+                await first.aclose()
+                await until(lambda: not drafter.available)
+
+            step = target_step(PAIR.target, POLICY, drafter)
+            tokens, reports = await run(step, at=3, disturb=lose)
+            assert tokens == await plain()
+            assert reports[1].tree_hits > 0
+            assert reports[-2].tree_hits == 0
+            async with draft_server(port):
+                await until(lambda: drafter.available)
+                tokens, reports = await run(step)
+                assert tokens == await plain()
+                assert reports[-2].tree_hits > 0
+
+
+async def test_a_draft_restarted_in_the_middle_of_a_stream_is_told_the_sequence_anew() -> None:
+    async with contextlib.AsyncExitStack() as first, contextlib.AsyncExitStack() as second:
+        port = await first.enter_async_context(draft_server())
+        async with drafter_to(port) as drafter:
+            await until(lambda: drafter.available)
+
+            async def restart() -> None:
+                await first.aclose()
+                await until(lambda: not drafter.available)
+                await second.enter_async_context(draft_server(port))
+                await until(lambda: drafter.available)
+
+            tokens, reports = await run(target_step(PAIR.target, POLICY, drafter), at=3, disturb=restart)
+            await second.aclose()
+    assert tokens == await plain()
+    assert sum(report.tree_hits for report in reports[4:]) > 0
+
+
+async def test_a_draft_with_another_tokenizer_is_not_used_and_the_reason_names_the_field() -> None:
+    async with draft_server(fingerprint="other") as port, drafter_to(port) as drafter:
+        await until(lambda: drafter.status.state is DraftState.INCOMPATIBLE)
+        assert "spec.draft.model.uri" in drafter.status.reason
+        tokens, reports = await run(target_step(PAIR.target, POLICY, drafter))
+    assert tokens == await plain()
+    assert not any(report.asked for report in reports)
+
+
+async def test_a_target_without_its_draft_serves_and_says_that_it_is_connecting() -> None:
+    async with drafter_to(1) as drafter:
+        tokens, _ = await run(target_step(PAIR.target, POLICY, drafter))
+        assert drafter.status.state is DraftState.CONNECTING
+    assert tokens == await plain()
+
+
+class Garbage(rpc.DraftServicer):
+    """A draft that breaks every rule it can."""
+
+    async def Describe(self, request: object, context: object) -> pb.DescribeResponse:
+        return pb.DescribeResponse(model="garbage", tokenizer_fingerprint="same", vocabulary_size=VOCABULARY)
+
+    async def Speculate(
+        self, request_iterator: AsyncIterator[pb.TargetMessage], context: object
+    ) -> AsyncIterator[pb.DraftMessage]:
+        wrong = [
+            {"tokens": [VOCABULARY + 7], "parents": [0], "scores": [-1.0]},
+            {"tokens": [1, 2], "parents": [0], "scores": [-1.0]},
+            {"tokens": [1], "parents": [5], "scores": [-1.0]},
+            {"tokens": [1], "parents": [0], "scores": [float("nan")]},
+        ]
+        async for message in request_iterator:
+            for opened in message.open:
+                tree = wrong[opened.sequence % len(wrong)]
+                yield pb.DraftMessage(
+                    tree=[
+                        pb.Tree(sequence=4_000_000, epoch=1, base_position=1),
+                        pb.Tree(sequence=opened.sequence, epoch=opened.epoch + 3, base_position=1),
+                        pb.Tree(
+                            sequence=opened.sequence,
+                            epoch=opened.epoch,
+                            base_position=len(opened.tokens),
+                            **tree,  # type: ignore[arg-type]
+                        ),
+                    ]
+                )
+
+
+async def test_a_draft_that_breaks_the_protocol_changes_no_token_and_is_not_waited_for_again() -> None:
+    server = grpc.aio.server()
+    rpc.add_DraftServicer_to_server(Garbage(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with drafter_to(port) as drafter:
+        await until(lambda: drafter.available)
+        tokens, reports = await run(target_step(PAIR.target, POLICY, drafter))
+    await server.stop(grace=None)
+    assert tokens == await plain()
+    assert not any(report.tree_hits for report in reports)

@@ -1,0 +1,127 @@
+"""What the draft keeps of a sequence: re-rooting keeps a tree as if it had been grown anew."""
+
+from __future__ import annotations
+
+import pytest
+from outrider_serving.draft.grow import Limits, another_level_pays, frontier
+from outrider_serving.draft.session import Node, Session
+from outrider_serving.engine.calibration import Calibration
+from outrider_serving.engine.model_runner import ModelRunner
+from outrider_serving.engine.sampler import Sampling
+from outrider_serving.engine.tree import ROOT
+from outrider_serving.protocol.errors import ProtocolError
+from support.pair import random_llama
+
+RUNNER = ModelRunner(random_llama(2))
+GREEDY = Sampling(0.0, 1.0, 0)
+LIMITS = Limits(max_depth=6, max_branches=3, max_nodes=24, min_probability=0.0, max_model_len_tokens=1024)
+
+
+def session(tokens: list[int], limits: Limits = LIMITS) -> Session:
+    return Session(tokens, GREEDY, limits, RUNNER.new_kv(), Calibration())
+
+
+def grown(tokens: list[int], levels: int, limits: Limits = LIMITS) -> Session:
+    one = session(tokens, limits)
+    for _ in range(levels):
+        grow(one)
+    return one
+
+
+def grow(one: Session) -> None:
+    (logits,) = RUNNER.forward([one.rows()])
+    one.absorb(logits)
+
+
+def branches(one: Session) -> dict[tuple[int, ...], float]:
+    """Every path of the tree with its score."""
+    tree = one.tree()
+    return {
+        tuple(tree.tokens[above] for above in reversed(list(tree.ancestors(node)))): round(tree.scores[node], 4)
+        for node in range(len(tree))
+    }
+
+
+def test_a_level_expands_the_likeliest_leaves() -> None:
+    one = grown([1, 2, 3], levels=1)
+    best = max(one.nodes, key=lambda node: node.path)
+    grow(one)
+    assert best.row is not None
+    assert sum(node.row is not None for node in one.nodes) == LIMITS.max_branches
+
+
+def test_rerooting_keeps_scores_that_growing_anew_would_give() -> None:
+    one = grown([1, 2, 3, 4], levels=4)
+    tree = one.tree()
+    first = next(node for node in range(len(tree)) if any(parent == node for parent in tree.parents))
+    committed = [tree.tokens[first]]
+    below = {path[1:]: score for path, score in branches(one).items() if path[:1] == (committed[0],) and path[1:]}
+    one.commit(4, committed)
+    assert {path: score for path, score in branches(one).items() if path in below} == below
+    grow(one)
+    anew = branches(grown([1, 2, 3, 4, *committed], levels=5))
+    shared = set(branches(one)) & set(anew)
+    assert shared
+    assert all(branches(one)[path] == pytest.approx(anew[path], abs=2e-3) for path in shared)
+
+
+def test_a_commit_that_leaves_the_tree_prunes_all_of_it_and_growth_starts_over() -> None:
+    one = grown([1, 2, 3, 4], levels=3)
+    absent = next(token for token in range(256) if one.tree().child(ROOT, token) is None)
+    one.commit(4, [absent])
+    assert one.nodes == []
+    grow(one)
+    assert branches(one) == branches(grown([1, 2, 3, 4, absent], levels=1))
+
+
+def test_a_commit_of_several_tokens_reuses_the_rows_of_the_accepted_ones() -> None:
+    one = grown([1, 2, 3, 4], levels=4)
+    tree = one.tree()
+    deep = max(range(len(tree)), key=lambda node: tree.depths[node])
+    path = [tree.tokens[node] for node in reversed(list(tree.ancestors(deep)))]
+    one.commit(4, [*path, 17])
+    assert one.behind <= 2  # the last accepted leaf, if it was never expanded, and the bonus token
+    while one.behind:
+        grow(one)
+    expected = branches(grown([1, 2, 3, 4, *path, 17], levels=1))
+    assert set(branches(one)) == set(expected)
+
+
+def test_a_commit_at_another_position_breaks_the_protocol() -> None:
+    with pytest.raises(ProtocolError, match="commit at 9"):
+        grown([1, 2, 3], levels=1).commit(9, [4])
+
+
+def test_a_tree_stays_within_depth_nodes_and_context() -> None:
+    limits = Limits(max_depth=3, max_branches=4, max_nodes=7, min_probability=0.0, max_model_len_tokens=1024)
+    one = session([1, 2, 3], limits)
+    for _ in range(12):
+        if not (one.behind or one.next_level):
+            break
+        grow(one)
+    assert not one.next_level
+    assert len(one.tree()) == 7
+    assert max(one.tree().depths) <= 3
+    short = Limits(max_depth=6, max_branches=2, max_nodes=20, min_probability=0.0, max_model_len_tokens=4)
+    edge = session([1, 2, 3], short)
+    while edge.behind or edge.next_level:
+        grow(edge)
+    assert max(edge.tree().depths) <= 2
+
+
+def test_improbable_paths_are_pruned() -> None:
+    limits = Limits(max_depth=4, max_branches=4, max_nodes=32, min_probability=0.2, max_model_len_tokens=1024)
+    one = grown([5, 6], levels=3, limits=limits)
+    assert all(node.path >= 0.2 for node in one.nodes)
+
+
+def test_the_frontier_leaves_out_what_is_not_among_the_nodes_that_are_sent() -> None:
+    nodes = [Node(1, ROOT, 1, -0.1, 0.9, row=3), Node(2, 0, 2, -0.1, 0.8), Node(3, ROOT, 1, -3.0, 0.05)]
+    limits = Limits(max_depth=4, max_branches=4, max_nodes=2, min_probability=0.0, max_model_len_tokens=99)
+    assert frontier(nodes, 3, limits) == [1]
+
+
+def test_a_level_pays_while_it_earns_more_a_second_than_the_step_as_it_is() -> None:
+    # A target step of 200 ms and levels of 90 ms: a sure next token pays, an even chance after three levels does not.
+    assert another_level_pays(gain=0.9, expected_tokens=1.9, target_step_s=0.2, spent_s=0.09, level_s=0.09)
+    assert not another_level_pays(gain=0.5, expected_tokens=3.3, target_step_s=0.2, spent_s=0.27, level_s=0.09)
