@@ -16,6 +16,7 @@ import httpx
 
 from outrider_operator.local import log as logs
 from outrider_operator.local.backoff import Backoff, Ending, cannot_start, describe_exit
+from outrider_operator.local.fields import with_field
 from outrider_operator.local.pod import ProcessPlan
 from outrider_operator.local.process import Process, find_command
 
@@ -83,7 +84,8 @@ class Role:
             reason = logs.reason(lines) if ending.exit_code >= 0 else None
             ended = replace(self.status, pid=None, last_lines=tuple(lines[-SHOWN_LINES:]))
             if cannot_start(ending, self.ever_ready):
-                self._become(replace(ended, phase=Phase.FAILED, reason=reason or how))
+                refusal = with_field(self.plan.role, reason) if reason else how
+                self._become(replace(ended, phase=Phase.FAILED, reason=refusal))
                 return
             wait_s, backoff = backoff.after(ending)
             why = f"{how}: {reason}" if reason else how

@@ -41,7 +41,8 @@ def event(view: RoleView, now_s: float) -> str:
         case Phase.STARTING if status.pid is None:
             return f"{view.role}: starting"
         case Phase.STARTING:
-            return f"{view.role}: process started (pid {status.pid}){_seconds(status.since_s, now_s)}"
+            seconds = _seconds(status.since_s, now_s)
+            return f"{view.role}: process started (pid {status.pid})" + (f", loading{seconds}" if seconds else "")
         case Phase.LOADING:
             return f"{view.role}: loading model{_seconds(status.since_s, now_s)}"
         case Phase.READY if view.link is not None:

@@ -58,9 +58,7 @@ def test_piped_output_is_plain_lines_with_the_figures(up: Up) -> None:
 def test_a_terminal_gets_spinners_and_then_a_table(up: Up) -> None:
     ours, theirs = pty.openpty()
     environment = up.environment() | {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
-    process = subprocess.Popen(
-        up.command(), env=environment, stdout=theirs, stderr=theirs, start_new_session=True
-    )
+    process = subprocess.Popen(up.command(), env=environment, stdout=theirs, stderr=theirs, start_new_session=True)
     up.process = process
     os.close(theirs)
     seen = ""
@@ -106,9 +104,7 @@ def test_against_a_cluster_only_addresses_differ(up: Up) -> None:
         in_cluster = rendered_container(up, role, Platform())["args"]
         here = up.what_was_told(role)["argv"]
         assert isinstance(in_cluster, list)
-        differing = {
-            ours.split("=")[0] for ours, theirs in zip(here, in_cluster, strict=True) if ours != theirs
-        }
+        differing = {ours.split("=")[0] for ours, theirs in zip(here, in_cluster, strict=True) if ours != theirs}
         assert differing <= {"--host", "--port", "--http-port", "--draft"}
 
 
@@ -203,17 +199,19 @@ def test_a_target_that_refuses_its_input_ends_the_run_with_its_reason(up: Up) ->
     up.start(target={"refuse": "--model: no such model; name one that is there"})
     assert up.exit_code() == 1
     [line] = up.errors()
-    assert line.startswith("outrider: error: target: --model: no such model; name one that is there")
+    assert line.startswith(
+        "outrider: error: target: spec.target.model.uri (--model): no such model; name one that is there"
+    )
     assert up.nothing_is_left()
 
 
 def test_a_draft_that_refuses_its_input_leaves_the_target_serving(up: Up) -> None:
-    up.start("--json", draft={"refuse": "--model: not the target's tokenizer"})
+    up.start("--json", draft={"refuse": "--model: no such model"})
     eventually("the target served", lambda: any("coder is served at" in line for line in up.errors()))
     ticks = [json.loads(line) for line in up.lines()]
     assert ticks[-1]["draft"]["phase"] == "failed"
     assert ticks[-1]["draft"]["reason"] == (
-        "--model: not the target's tokenizer; the target serves without it"
+        "spec.draft.model.uri (--model): no such model; the target serves without it"
     )
     assert ticks[-1]["draft"]["starts"] == 1
     assert ticks[-1]["target"]["phase"] == "ready"
