@@ -14,7 +14,7 @@ from outrider_serving.api.health import DraftHealth, HealthReport, SpeculationHe
 from outrider_serving.engine.request import Delta, FinishReason, Request
 from prometheus_client import CollectorRegistry, Counter
 from starlette.applications import Starlette
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 MODEL = "org/tiny"
@@ -30,13 +30,19 @@ TEMPLATE = (
 )
 
 
-def tiny_tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerBase:
-    """One token a byte, and two special ones."""
+def tiny_tokenizer(template: str | None = TEMPLATE, *, starts_text: bool = False) -> PreTrainedTokenizerBase:
+    """One token a byte, and two special ones. `starts_text`: the first of them goes before every text, as
+    with tokenizers that have a token for the beginning."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = Tokenizer(models.BPE(vocab={char: index for index, char in enumerate(alphabet)}, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens(SPECIAL_TOKENS)
+    if starts_text:
+        start = SPECIAL_TOKENS[0]
+        backend.post_processor = processors.TemplateProcessing(
+            single=[start, "$A"], special_tokens=[(start, backend.token_to_id(start))]
+        )
     build: Callable[..., PreTrainedTokenizerBase] = PreTrainedTokenizerFast
     tokenizer = build(tokenizer_object=backend, eos_token="<|im_end|>")
     tokenizer.chat_template = template
@@ -60,6 +66,8 @@ class ScriptedGenerator:
         self.silences = threading.Semaphore(0)
         self.closings = threading.Semaphore(0)
         self.closed: list[str] = []
+        # Held, so that an iterator nobody closes is not closed by the garbage collector instead.
+        self._iterators: list[AsyncIterator[Delta]] = []
 
     @property
     def model_name(self) -> str:
@@ -69,7 +77,12 @@ class ScriptedGenerator:
     def max_model_len_tokens(self) -> int:
         return CONTEXT_TOKENS
 
-    async def generate(self, request: Request) -> AsyncIterator[Delta]:
+    def generate(self, request: Request) -> AsyncIterator[Delta]:
+        deltas = self._deltas(request)
+        self._iterators.append(deltas)
+        return deltas
+
+    async def _deltas(self, request: Request) -> AsyncIterator[Delta]:
         self.requests.append(request)
         script = self.script(request)
         try:

@@ -122,12 +122,8 @@ def test_the_template_sees_every_message(served: Served, client: openai.OpenAI) 
     )
 
 
-def test_developer_is_system_to_a_template_that_does_not_know_it(
-    served: Served, client: openai.OpenAI
-) -> None:
-    client.chat.completions.create(
-        model=MODEL, messages=[{"role": "developer", "content": "Be kind."}, HELLO]
-    )
+def test_developer_is_system_to_a_template_that_does_not_know_it(served: Served, client: openai.OpenAI) -> None:
+    client.chat.completions.create(model=MODEL, messages=[{"role": "developer", "content": "Be kind."}, HELLO])
 
     assert served.generator.prompt_text() == rendered(("system", "Be kind."), ("user", "Hello"))
 
@@ -149,9 +145,7 @@ def test_an_answer_can_be_sent_back_as_history(served: Served, client: openai.Op
 
     client.chat.completions.create(model=MODEL, messages=[HELLO, said, HELLO])  # type: ignore[list-item]
 
-    assert served.generator.prompt_text() == rendered(
-        ("user", "Hello"), ("assistant", REPLY), ("user", "Hello")
-    )
+    assert served.generator.prompt_text() == rendered(("user", "Hello"), ("assistant", REPLY), ("user", "Hello"))
 
 
 def test_what_a_template_refuses_is_the_clients_error(client: openai.OpenAI) -> None:

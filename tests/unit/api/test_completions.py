@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import openai
 import pytest
-from outrider_serving.engine.request import Delta, Request
+from outrider_serving.engine.request import Delta, Request, RequestError
 from unit.api.scripted import CONTEXT_TOKENS, MODEL, REPLY, Script, Served, face, serving, tiny_tokenizer
 
 
@@ -98,6 +98,30 @@ def test_one_prompt_that_fails_cancels_the_others(served: Served, client: openai
         client.completions.create(model=MODEL, prompt=[[7], [8], [9]])
 
     assert sorted(served.generator.closed) == sorted(request.id for request in served.generator.requests)
+
+
+def test_what_the_engine_refuses_of_one_prompt_is_the_clients_error(served: Served, client: openai.OpenAI) -> None:
+    def refuse_second(request: Request) -> Script:
+        refusal = RequestError("too long; shorten it", "prompt")
+        return Script(error=refusal) if request.prompt_tokens == (8,) else Script(silent=True)
+
+    served.generator.script = refuse_second
+
+    with pytest.raises(openai.BadRequestError, match="too long; shorten it"):
+        client.completions.create(model=MODEL, prompt=[[7], [8]])
+
+
+def test_only_a_text_prompt_gets_the_tokenizers_own_start() -> None:
+    with (
+        serving(face(tiny_tokenizer(starts_text=True))) as served,
+        openai.OpenAI(base_url=f"{served.url}/v1", api_key="sk-not-a-key") as client,
+    ):
+        client.completions.create(model=MODEL, prompt="a")
+        assert served.generator.prompt_text() == "<|im_start|>a"
+        client.completions.create(model=MODEL, prompt=[7])
+        assert served.generator.requests[-1].prompt_tokens == (7,)
+        client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "a"}])
+        assert served.generator.prompt_text() == "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"
 
 
 def test_a_model_without_a_chat_template_still_completes() -> None:

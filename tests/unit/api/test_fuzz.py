@@ -13,11 +13,7 @@ from outrider_serving.api import fields
 from unit.api.scripted import MODEL, Served, face, tiny_tokenizer
 
 anything = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=9),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=8,
 )
@@ -40,9 +36,7 @@ messages = st.lists(
 )
 
 
-def bodies(
-    rules: fields.FieldRules, prompt: dict[str, st.SearchStrategy[Any]]
-) -> st.SearchStrategy[dict[str, Any]]:
+def bodies(rules: fields.FieldRules, prompt: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
     """Mostly well-formed, so that what is odd gets past the first check."""
     odd = st.dictionaries(st.sampled_from(sorted(rules.known)) | st.text(max_size=9), anything, max_size=2)
     usual = st.fixed_dictionaries({"model": st.just(MODEL), **prompt}, optional=nearly)
@@ -75,11 +69,7 @@ async def test_any_chat_body_is_answered_or_refused(body: dict[str, Any]) -> Non
 
 
 @settings(deadline=None, max_examples=300)
-@given(
-    body=bodies(
-        fields.COMPLETIONS, {"prompt": st.text(max_size=9) | st.lists(st.integers(0, 300)) | anything}
-    )
-)
+@given(body=bodies(fields.COMPLETIONS, {"prompt": st.text(max_size=9) | st.lists(st.integers(0, 300)) | anything}))
 async def test_any_completion_body_is_answered_or_refused(body: dict[str, Any]) -> None:
     assert_answered_or_refused(await post("/v1/completions", json=body))
 

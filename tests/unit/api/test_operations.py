@@ -82,9 +82,7 @@ def test_a_request_id_comes_back_in_every_answer(http: httpx.Client, path: str) 
 
 @pytest.mark.parametrize("sent", ["", "has space", "a" * 129, "-x", 'quote"', "x;y"])
 def test_a_request_id_that_could_spoil_a_log_is_replaced(http: httpx.Client, sent: str) -> None:
-    first, second = (
-        http.get("/health", headers={"x-request-id": sent}).headers["x-request-id"] for _ in "12"
-    )
+    first, second = (http.get("/health", headers={"x-request-id": sent}).headers["x-request-id"] for _ in "12")
 
     assert sent not in (first, second)
     assert first != second
@@ -113,9 +111,7 @@ def test_a_request_is_one_line_that_names_ids_and_counts_but_no_text(http: httpx
     assert not any(word in str(line) for word in ("PRIVATE", "KEY", "Grü"))
 
 
-def test_a_failure_is_logged_by_place_and_kind_without_what_it_says(
-    served: Served, http: httpx.Client
-) -> None:
+def test_a_failure_is_logged_by_place_and_kind_without_what_it_says(served: Served, http: httpx.Client) -> None:
     served.generator.script = lambda _: Script(error=RuntimeError("PRIVATE"))
 
     with capture_logs() as lines:

@@ -69,9 +69,7 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
         ("model", 3),
     ],
 )
-def test_a_wrong_value_in_chat_names_its_field(
-    http: httpx.Client, served: Served, field: str, value: object
-) -> None:
+def test_a_wrong_value_in_chat_names_its_field(http: httpx.Client, served: Served, field: str, value: object) -> None:
     response = http.post(CHAT, json={"model": MODEL, "messages": MESSAGES, field: value})
 
     error = error_of(response)
@@ -220,9 +218,7 @@ def test_a_body_that_is_too_large_is_refused_by_its_limit(http: httpx.Client, si
     assert http.get("/ready").status_code == 200
 
 
-def test_another_model_is_not_found_and_the_served_one_is_named(
-    served: Served, client: openai.OpenAI
-) -> None:
+def test_another_model_is_not_found_and_the_served_one_is_named(served: Served, client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match=MODEL) as refusal:
         client.completions.create(model="gpt-x", prompt="a")
 
@@ -281,9 +277,7 @@ def test_an_unknown_path_is_a_json_404(http: httpx.Client) -> None:
 
 
 def test_a_value_that_is_refused_is_not_quoted(http: httpx.Client) -> None:
-    response = http.post(
-        CHAT, json={"model": MODEL, "messages": [{"role": "user", "content": {"s": "SECRET"}}]}
-    )
+    response = http.post(CHAT, json={"model": MODEL, "messages": [{"role": "user", "content": {"s": "SECRET"}}]})
 
     assert response.status_code == 400
     assert "SECRET" not in response.text

@@ -40,6 +40,7 @@ def test_a_delta_without_text_is_not_sent(served: Served, http: httpx.Client) ->
 
     *chunks, usage, _ = events_of(http.post("/v1/completions", json=body))
 
+    assert all(json.loads(chunk)["usage"] is None for chunk in chunks)
     assert [json.loads(chunk)["choices"][0]["text"] for chunk in chunks] == ["a", "b", ""]
     assert json.loads(usage)["usage"]["completion_tokens"] == 4
 
@@ -48,9 +49,7 @@ def test_line_separators_in_the_text_do_not_break_a_readers_lines(served: Served
     text = "one\u2028two\u0085three\r\nfour\x0bfive\x00six 😀"
     served.generator.script = lambda _: Script([Delta(text, (1,), "stop")])
 
-    with http.stream(
-        "POST", "/v1/completions", json={"model": MODEL, "prompt": "x", "stream": True}
-    ) as response:
+    with http.stream("POST", "/v1/completions", json={"model": MODEL, "prompt": "x", "stream": True}) as response:
         lines = [line for line in response.iter_lines() if line]
 
     assert json.loads(lines[0].removeprefix("data: "))["choices"][0]["text"] == text
@@ -58,9 +57,7 @@ def test_line_separators_in_the_text_do_not_break_a_readers_lines(served: Served
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_failure_before_the_first_text_has_a_status(
-    served: Served, http: httpx.Client, stream: bool
-) -> None:
+def test_a_failure_before_the_first_text_has_a_status(served: Served, http: httpx.Client, stream: bool) -> None:
     served.generator.script = lambda _: Script(error=RuntimeError(SECRET))
 
     response = http.post("/v1/chat/completions", json=HELLO | {"stream": stream})
@@ -74,12 +71,8 @@ def test_a_failure_before_the_first_text_has_a_status(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_the_engine_refuses_is_the_clients_error(
-    served: Served, http: httpx.Client, stream: bool
-) -> None:
-    served.generator.script = lambda _: Script(
-        error=RequestError("no KV for it; shorten it", "messages", "kv")
-    )
+def test_what_the_engine_refuses_is_the_clients_error(served: Served, http: httpx.Client, stream: bool) -> None:
+    served.generator.script = lambda _: Script(error=RequestError("no KV for it; shorten it", "messages", "kv"))
 
     response = http.post("/v1/chat/completions", json=HELLO | {"stream": stream})
 
@@ -149,9 +142,7 @@ def test_a_client_that_goes_away_closes_the_iterators(
     assert httpx.get(f"{served.url}/ready").status_code == 200
 
 
-def test_a_client_that_stops_reading_in_mid_stream_closes_the_iterator(
-    served: Served, client: openai.OpenAI
-) -> None:
+def test_a_client_that_stops_reading_in_mid_stream_closes_the_iterator(served: Served, client: openai.OpenAI) -> None:
     served.generator.script = lambda _: Script([Delta("first", (1,))], silent=True)
 
     stream = client.completions.create(model=MODEL, prompt="x", stream=True)
@@ -163,11 +154,7 @@ def test_a_client_that_stops_reading_in_mid_stream_closes_the_iterator(
 
 def test_connections_are_kept_alive_between_answers(served: Served, http: httpx.Client) -> None:
     connections = {
-        id(
-            http.post("/v1/chat/completions", json=HELLO | {"stream": index % 2 == 1}).extensions[
-                "network_stream"
-            ]
-        )
+        id(http.post("/v1/chat/completions", json=HELLO | {"stream": index % 2 == 1}).extensions["network_stream"])
         for index in range(4)
     }
 
