@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry
@@ -47,20 +46,14 @@ def create_app(
     weights and settings; without one it is the program's version. `on_rejected` counts requests that never
     reached the engine; those that the engine itself refuses (RequestError) are the engine's to count.
     """
-    encoder = PromptEncoder(tokenizer)
     face = Face(
         generator=generator,
-        encoder=encoder,
+        encoder=PromptEncoder(tokenizer),
         ready=ready,
         on_rejected=on_rejected,
         system_fingerprint=system_fingerprint or f"outrider-{version('outrider-serving')}",
         max_body_bytes=max_body_bytes,
     )
-
-    @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        yield
-        encoder.close()
 
     routes = [
         Route("/v1/chat/completions", GenerationEndpoint(face, ChatDialect()), methods=["POST"]),
@@ -72,7 +65,6 @@ def create_app(
         routes=routes,
         middleware=[Middleware(RequestLog)],
         exception_handlers={HTTPException: answer_http_exception},
-        lifespan=lifespan,
     )
 
 

@@ -27,9 +27,7 @@ async def read_body(headers: Headers, receive: Receive, max_bytes: int) -> bytes
     """Raises ApiError (413, 415) and ClientDisconnect."""
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
-        raise ApiError(
-            "the content-type is not JSON; send the header content-type: application/json", status=415
-        )
+        raise ApiError("the content-type is not JSON; send the header content-type: application/json", status=415)
     chunks: list[bytes] = []
     size_bytes = 0
     while True:
@@ -59,9 +57,7 @@ def parse_json(raw: bytes) -> dict[str, object]:
     except ValueError as error:
         raise ApiError(f"the body is not valid JSON: {error}", code="invalid_json") from None
     if not isinstance(value, dict):
-        raise ApiError(
-            "the body is not a JSON object; send one with the request's fields", code="invalid_json"
-        )
+        raise ApiError("the body is not a JSON object; send one with the request's fields", code="invalid_json")
     return value
 
 
@@ -76,7 +72,5 @@ def validate(raw: dict[str, object], schema: type[Body], rules: FieldRules) -> B
     except ValidationError as error:
         raise from_validation(error) from None
     if body.stream_options is not None and not body.stream:
-        raise ApiError(
-            "stream_options is only for streams; leave it out or set stream to true", param="stream_options"
-        )
+        raise ApiError("stream_options is only for streams; leave it out or set stream to true", param="stream_options")
     return body

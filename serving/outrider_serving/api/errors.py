@@ -116,9 +116,7 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     path = shorten(request.url.path)
     if error.status_code == 405:
-        message = (
-            f"{path} does not take {shorten(request.method)}; use {headers.get('Allow', 'another method')}"
-        )
+        message = f"{path} does not take {shorten(request.method)}; use {headers.get('Allow', 'another method')}"
     elif error.status_code == 404:
         message = f"there is no {path} here; see /v1/models, /v1/chat/completions and /v1/completions"
     else:

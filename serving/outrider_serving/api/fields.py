@@ -44,9 +44,7 @@ class FieldRules:
         near = get_close_matches(name[:64], sorted(self.known), n=1)
         remedy = f"did you mean `{where}{near[0]}`?" if near else "leave it out"
         param = f"{where}{shorten(name, 64)}"
-        return ApiError(
-            f"{param} is not a field of this request; {remedy}", param=param, code="unknown_field"
-        )
+        return ApiError(f"{param} is not a field of this request; {remedy}", param=param, code="unknown_field")
 
 
 def _same(value: object, neutral: object) -> bool:
@@ -112,8 +110,7 @@ CHAT = FieldRules(
 )
 COMPLETIONS = FieldRules(
     served=_SAMPLING | {"prompt"},
-    neutral=_NEUTRAL
-    | {"logprobs": (None,), "best_of": (None, 1), "echo": (None, False), "suffix": (None, "")},
+    neutral=_NEUTRAL | {"logprobs": (None,), "best_of": (None, 1), "echo": (None, False), "suffix": (None, "")},
     ignored=_WITHOUT_EFFECT,
 )
 MESSAGE = FieldRules(

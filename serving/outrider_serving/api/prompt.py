@@ -39,9 +39,6 @@ class PromptEncoder:
         """Raises ApiError when the prompt is empty or a token id is unknown to the tokenizer."""
         return await self._run(lambda: self._prompt(prompt))
 
-    def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
     async def _run(self, job: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, job)
 

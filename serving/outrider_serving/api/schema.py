@@ -51,9 +51,7 @@ def _prompts(value: object) -> tuple[Prompt, ...]:
         return tuple(value)
     if all(isinstance(prompt, list) and prompt and _are_token_ids(prompt) for prompt in value):
         return tuple(tuple(prompt) for prompt in value)
-    raise _refuse(
-        "the list mixes kinds or holds an empty one; give only strings, only token ids, or only lists of ids"
-    )
+    raise _refuse("the list mixes kinds or holds an empty one; give only strings, only token ids, or only lists of ids")
 
 
 def _are_token_ids(values: list[object]) -> bool:

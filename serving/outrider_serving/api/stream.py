@@ -38,9 +38,7 @@ class Sink(Protocol):
 class WholeAnswer:
     """Collects the choices and sends them at once."""
 
-    def __init__(
-        self, dialect: Dialect[Any], answer: Answer, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    def __init__(self, dialect: Dialect[Any], answer: Answer, scope: Scope, receive: Receive, send: Send) -> None:
         self._dialect = dialect
         self._answer = answer
         self._asgi = (scope, receive, send)

@@ -162,9 +162,10 @@ def face(tokenizer: PreTrainedTokenizerBase, max_body_bytes: int = 100_000) -> S
 @contextmanager
 def serving(served: Served) -> Iterator[Served]:
     """A real server on a free port, in a thread with an event loop of its own."""
-    server = uvicorn.Server(
-        uvicorn.Config(served.app, host="127.0.0.1", port=0, log_config=None, access_log=False, loop="uvloop")
+    config = uvicorn.Config(
+        served.app, host="127.0.0.1", port=0, log_config=None, access_log=False, loop="uvloop", lifespan="off"
     )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

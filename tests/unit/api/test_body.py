@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import pytest
+from outrider_serving.api.body import DISCARD_FACTOR, read_body
+from outrider_serving.api.errors import ApiError
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
-
-from outrider_serving.api.body import DISCARD_FACTOR, read_body
-from outrider_serving.api.errors import ApiError
 
 HEADERS = Headers({"content-type": "application/json; charset=utf-8"})
 LIMIT_BYTES = 10
