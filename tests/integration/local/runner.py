@@ -87,6 +87,7 @@ class Up:
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             "STAND_IN_TOLD": str(self.told),
             "OUTRIDER_CACHE": str(self.folder / "cache"),
+            "TMPDIR": str(self.folder),
         }
         return dict(os.environ) | places | told
 
