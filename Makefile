@@ -9,8 +9,6 @@ SAMPLE ?= qwen-coder
 PAIR ?= q
 JSON ?= bench-decode-$(PAIR).json
 BIN := $(VENV)/bin
-# A draft and a target that share cores must not spin while they wait for each other.
-export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
 SOURCES := operator/pyproject.toml serving/pyproject.toml serving/hatch_build.py constraints.txt pyproject.toml \

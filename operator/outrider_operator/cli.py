@@ -101,18 +101,14 @@ def validate(
         typer.echo(json.dumps(_report(models, problems, unreadable), indent=2))
     else:
         for file, model in models:
-            console().print(
-                Text.assemble(f"{file}: SpeculativeModel {model.metadata.name}: ", ("ok", "green"))
-            )
+            console().print(Text.assemble(f"{file}: SpeculativeModel {model.metadata.name}: ", ("ok", "green")))
         show_problems(problems)
         for message in unreadable:
             show_error(message)
     raise typer.Exit(UNUSABLE if unreadable else INVALID if problems else 0)
 
 
-def _report(
-    models: list[tuple[Path, SpeculativeModel]], problems: list[Problem], unreadable: list[str]
-) -> Object:
+def _report(models: list[tuple[Path, SpeculativeModel]], problems: list[Problem], unreadable: list[str]) -> Object:
     return {
         "valid": not problems and not unreadable,
         "models": [
@@ -137,9 +133,7 @@ def render(
     ] = None,
     model_mirror: Annotated[
         str | None,
-        typer.Option(
-            help="Folder in the containers, or URL, laid out as org/name; looked up before the hub."
-        ),
+        typer.Option(help="Folder in the containers, or URL, laid out as org/name; looked up before the hub."),
     ] = None,
     image_target: Annotated[str | None, typer.Option(help="Image of the target.")] = None,
     image_draft: Annotated[str | None, typer.Option(help="Image of the draft.")] = None,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 
 class FlagError(ValueError):
@@ -20,11 +20,12 @@ def run(app: typer.Typer, program: str) -> NoReturn:
     """Runs a command line; exits 2 with one line for bad input."""
     try:
         code = app(prog_name=program, standalone_mode=False)
-    except click.ClickException as error:
-        _fail(program, error.format_message())
+    except TyperException as error:
+        message = error.format_message().rstrip(".")
+        _fail(program, f"{message}{'' if message.endswith('?') else ';'} see `{program} --help`")
     except FlagError as error:
         _fail(program, str(error))
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
 

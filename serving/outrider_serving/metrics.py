@@ -27,17 +27,13 @@ class _Named:
         self._model_name = model_name
 
     def counter(self, name: str, text: str) -> Counter:
-        return Counter(f"outrider_{name}", text, ["model_name"], registry=self._registry).labels(
-            self._model_name
-        )
+        return Counter(f"outrider_{name}", text, ["model_name"], registry=self._registry).labels(self._model_name)
 
     def labelled(self, name: str, text: str, label: str) -> Counter:
         return Counter(f"outrider_{name}", text, ["model_name", label], registry=self._registry)
 
     def gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(f"outrider_{name}", text, ["model_name"], registry=self._registry).labels(
-            self._model_name
-        )
+        return Gauge(f"outrider_{name}", text, ["model_name"], registry=self._registry).labels(self._model_name)
 
     def histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         family = Histogram(f"outrider_{name}", text, ["model_name"], registry=self._registry, buckets=buckets)
@@ -72,9 +68,7 @@ class TargetMetrics:
         self._kv_rows = kv_rows
         self._drafts = named.counter("spec_decode_num_drafts", "Trees verified.")
         self._draft_tokens = named.counter("spec_decode_num_draft_tokens", "Nodes of the trees verified.")
-        self._accepted = named.counter(
-            "spec_decode_num_accepted_tokens", "Nodes accepted, bonus tokens not counted."
-        )
+        self._accepted = named.counter("spec_decode_num_accepted_tokens", "Nodes accepted, bonus tokens not counted.")
         self._accepted_at = named.labelled(
             "spec_decode_num_accepted_tokens_per_pos", "Nodes accepted, by depth from 0.", "position"
         )
@@ -83,16 +77,10 @@ class TargetMetrics:
             "Choices whose second best was within the rounding error of the dtype.",
         )
         self._asked = named.counter("draft_asked", "Trees asked of the draft.")
-        self._tree_hits = named.counter(
-            "draft_tree_hits", "Trees that the draft had when they were asked for."
-        )
+        self._tree_hits = named.counter("draft_tree_hits", "Trees that the draft had when they were asked for.")
         self._steps = named.counter("decode_steps", "Steps that decoded at least one sequence.")
-        self._sequence_steps = named.counter(
-            "decode_sequence_steps", "Steps times the sequences they decoded."
-        )
-        self._decoded = named.counter(
-            "decode_tokens", "Tokens emitted by decoding steps, bonus tokens included."
-        )
+        self._sequence_steps = named.counter("decode_sequence_steps", "Steps times the sequences they decoded.")
+        self._decoded = named.counter("decode_tokens", "Tokens emitted by decoding steps, bonus tokens included.")
         self._generated = named.counter("generation_tokens", "Tokens emitted, first tokens included.")
         self._prompt = named.counter("prompt_tokens", "Prompt tokens read.")
         self._step_s = named.labelled("step_seconds", "Wall time of steps, by what it was spent on.", "part")
@@ -106,12 +94,8 @@ class TargetMetrics:
         self._e2e = named.histogram("e2e_request_latency_seconds", "Arrival to last token.", LONG_BUCKETS_S)
         self._running = named.gauge("num_requests_running", "Requests that hold KV rows.")
         self._waiting = named.gauge("num_requests_waiting", "Requests that wait for a place.")
-        self._kv_usage = named.gauge(
-            "kv_cache_usage_perc", "KV rows in use, as a share of those allowed, 0 to 1."
-        )
-        self._gain = named.gauge(
-            "speculation_goodput_gain", "Tokens a second over those of plain decoding, lately."
-        )
+        self._kv_usage = named.gauge("kv_cache_usage_perc", "KV rows in use, as a share of those allowed, 0 to 1.")
+        self._gain = named.gauge("speculation_goodput_gain", "Tokens a second over those of plain decoding, lately.")
         self._gain.set(1.0)
         self._connected = named.gauge("draft_connected", "1 while a compatible draft is connected.")
 
@@ -154,6 +138,9 @@ class TargetMetrics:
         for _ in range(count):
             self._itl.observe(seconds / count)
 
+    def rejected(self) -> None:
+        self._requests.labels(self._model_name, "rejected").inc()
+
     def ended(self, outcome: str, seconds: float) -> None:
         self._requests.labels(self._model_name, outcome).inc()
         self._e2e.observe(seconds)
@@ -187,9 +174,7 @@ class DraftMetrics:
     def __init__(self, registry: CollectorRegistry, model_name: str) -> None:
         named = _Named(registry, model_name)
         self._sequences = named.gauge("draft_sequences", "Sequences being drafted.")
-        self._levels = named.counter(
-            "draft_levels", "Forwards of the draft: one level of every growing tree."
-        )
+        self._levels = named.counter("draft_levels", "Forwards of the draft: one level of every growing tree.")
         self._tokens = named.counter("draft_tokens", "Rows that the draft forwarded, prompts included.")
         self._forward_s = named.counter("draft_forward_seconds", "Wall time of the draft's forwards.")
         self._commits = named.counter("draft_commits", "Commits that targets sent.")

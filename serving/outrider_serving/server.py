@@ -16,7 +16,9 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: Starlette, drain_s: int) -> None:
-        super().__init__(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=drain_s))
+        super().__init__(
+            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=drain_s)
+        )
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -24,9 +24,7 @@ class Field:
     @property
     def names(self) -> dict[str, "Field"]:
         """The fields within this one, by the name that YAML has; empty where it has no fixed ones."""
-        return (
-            fields_of(self.type) if isinstance(self.type, type) and issubclass(self.type, BaseModel) else {}
-        )
+        return fields_of(self.type) if isinstance(self.type, type) and issubclass(self.type, BaseModel) else {}
 
     @property
     def choices(self) -> tuple[str, ...]:

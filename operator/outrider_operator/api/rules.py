@@ -69,9 +69,7 @@ def something_drafts(spec: Spec) -> bool:
 
 def requests_fit_limits(resources: Resources) -> bool:
     limits, requests = resources.limits or {}, resources.requests or {}
-    return all(
-        parse_quantity(requests[name]) <= parse_quantity(limits[name]) for name in requests.keys() & limits
-    )
+    return all(parse_quantity(requests[name]) <= parse_quantity(limits[name]) for name in requests.keys() & limits)
 
 
 URI_MESSAGE = (

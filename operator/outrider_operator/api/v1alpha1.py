@@ -180,8 +180,7 @@ class Speculation(BaseModel):
     Branches are pruned when the draft holds them for less probable than this, between 0 (none pruned) and 1.
     """
     draft_patience: Annotated[
-        str | None,
-        Field(alias="draftPatience", max_length=16, min_length=2, pattern="^[0-9]+(\\.[0-9]+)?(us|ms|s)$"),
+        str | None, Field(alias="draftPatience", max_length=16, min_length=2, pattern="^[0-9]+(\\.[0-9]+)?(us|ms|s)$")
     ] = None
     """
     Longest time that a step of the target waits for a tree of the draft, for example 50ms; 0s never waits. Absent: the target weighs the wait against what the tree is expected to earn.

@@ -93,9 +93,7 @@ def _container(role: Role) -> Object:
         "command": [f"outrider-{role.component}"],
         "args": role.args,
         "env": environment(role),
-        "ports": [
-            {"name": port.name, "containerPort": port.number, "protocol": "TCP"} for port in role.ports
-        ],
+        "ports": [{"name": port.name, "containerPort": port.number, "protocol": "TCP"} for port in role.ports],
         "resources": _resources(role.spec.resources),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -124,8 +122,11 @@ def environment(role: Role) -> list[Object]:
         "HF_HOME": f"{CACHE}/huggingface",
         "TRITON_CACHE_DIR": f"{CACHE}/triton",
         "TMPDIR": TMP,
-        # The waiting one of a pair must sleep: busy waits on shared cores stall the other many times over.
+        # The waiting one of a pair must sleep: busy waits on shared cores stall the other many times over. But not
+        # between two operators of one forward, since waking takes longer than most of them do: a step of a 135M model
+        # took 50 ms without this spin of about 1 ms, and 29 ms with it.
         "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "20000",
     }
     cpus = whole_cpus(role.spec.resources)
     if cpus is not None:

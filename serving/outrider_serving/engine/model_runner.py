@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from outrider_serving.engine.attention import ATTENTION, PackedBatch, Rows
 from outrider_serving.engine.kv_cache import KVShape, SequenceKV
+from outrider_serving.engine.packed_linear import pack, packable
 
 
 class ModelRunner:
@@ -28,6 +29,8 @@ class ModelRunner:
             device=model.device,
         )
         self.vocabulary_size: int = model.get_output_embeddings().weight.shape[0]
+        if packable(model):
+            pack(model)
 
     def new_kv(self) -> SequenceKV:
         return SequenceKV(self.kv_shape)

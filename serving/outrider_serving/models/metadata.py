@@ -11,7 +11,5 @@ def field(reader: GGUFReader, key: str) -> Any:
     """The value of one metadata key; raises ValueError when the file lacks it."""
     found = reader.get_field(key)
     if found is None:
-        raise ValueError(
-            f"{key} is missing in the GGUF file; the file is not one that this release can convert"
-        )
+        raise ValueError(f"{key} is missing in the GGUF file; the file is not one that this release can convert")
     return found.contents()

@@ -77,6 +77,8 @@ class TargetEngine:
 
     async def generate(self, request: Request) -> AsyncIterator[Delta]:
         length = len(request.prompt_tokens)
+        if not length or length >= self._max_model_len_tokens:
+            self._metrics.rejected()
         if not length:
             raise RequestError("the prompt is empty; give at least one token", "prompt")
         if length >= self._max_model_len_tokens:

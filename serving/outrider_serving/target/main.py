@@ -207,7 +207,10 @@ async def _serve(
         speculation = SpeculationHealth(policy.mode, placement.value, about)
         return HealthReport(loaded.name, speculation, "failed" if failed.is_set() else "ok")
 
-    face = create_app(engine, loaded.tokenizer, health, lambda: not failed.is_set(), registry)
+    def ready() -> bool:
+        return not (failed.is_set() or server.should_exit)
+
+    face = create_app(engine, loaded.tokenizer, health, ready, registry, on_rejected=metrics.rejected)
     server = Server(face, DRAIN_S)
     for ends in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(ends, server.end)

@@ -28,9 +28,7 @@ LAYER_NAMES = {
 CHAT_TEMPLATE = "{% for message in messages %}<|start|>{{ message['content'] }}<|end|>{% endfor %}"
 
 
-def write_gguf(
-    path: Path, model: PreTrainedModel, *, pre: str = "smollm", architecture: str = "llama"
-) -> Path:
+def write_gguf(path: Path, model: PreTrainedModel, *, pre: str = "smollm", architecture: str = "llama") -> Path:
     """Writes the tiny Llama with the tiny tokenizer's vocabulary."""
     config: Any = model.config
     writer = GGUFWriter(path, architecture)
@@ -63,9 +61,7 @@ def _add_vocabulary(writer: GGUFWriter, pre: str) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
-    writer.add_token_types(
-        [TokenType.CONTROL if token in SPECIAL_TOKENS else TokenType.NORMAL for token in tokens]
-    )
+    writer.add_token_types([TokenType.CONTROL if token in SPECIAL_TOKENS else TokenType.NORMAL for token in tokens])
     writer.add_token_merges([" ".join(merge) for merge in EXTRA_MERGES])
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(1)

@@ -28,9 +28,7 @@ def original(tmp_path: Path) -> PreTrainedModel:
     return load_model(folder, "float32")
 
 
-def test_the_converted_model_computes_what_the_original_computes(
-    original: PreTrainedModel, tmp_path: Path
-) -> None:
+def test_the_converted_model_computes_what_the_original_computes(original: PreTrainedModel, tmp_path: Path) -> None:
     target = tmp_path / "acme" / "tiny"
     convert(write_gguf(tmp_path / "m.gguf", original), target, UNTIED)
     converted = load_model(target, "float32")

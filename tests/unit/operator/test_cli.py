@@ -21,9 +21,7 @@ def outrider(*args: str, stdin: str = "", **environment: str) -> subprocess.Comp
     """Runs the command in the repository's root."""
     command = [sys.executable, "-c", "from outrider_operator.cli import main; main()", *args]
     env = {**os.environ, "TERM": "xterm-256color", **environment}
-    return subprocess.run(
-        command, input=stdin, env=env, capture_output=True, text=True, cwd=ROOT, check=False
-    )
+    return subprocess.run(command, input=stdin, env=env, capture_output=True, text=True, cwd=ROOT, check=False)
 
 
 @pytest.fixture
@@ -82,9 +80,7 @@ def test_validate_reads_standard_input() -> None:
         ("Makefile.yaml", "Makefile.yaml:1:5: not YAML"),
     ],
 )
-def test_what_is_no_yaml_file_is_one_line_and_exit_2(
-    command: str, file: str, says: str, tmp_path: Path
-) -> None:
+def test_what_is_no_yaml_file_is_one_line_and_exit_2(command: str, file: str, says: str, tmp_path: Path) -> None:
     if file == "Makefile.yaml":
         (tmp_path / file).write_text("a: b: c\n")
         says, file = f"{tmp_path}/{says}", f"{tmp_path}/{file}"

@@ -60,11 +60,7 @@ def messages_of_cel(data: dict[str, Any]) -> set[str]:
     """The messages with which a server would refuse the resource."""
     stored = with_defaults(data, SCHEMA)
     found = [(value_at(stored, path), rule, message) for path, rule, message in cel_rules()]
-    return {
-        message
-        for value, rule, message in found
-        if value is not None and not cel.evaluate(rule, {"self": value})
-    }
+    return {message for value, rule, message in found if value is not None and not cel.evaluate(rule, {"self": value})}
 
 
 def test_a_cluster_takes_it_for_a_custom_resource_definition() -> None:
@@ -86,18 +82,14 @@ def test_every_field_is_described_and_bounded(path: Path, schema: dict[str, Any]
 
 
 @pytest.mark.parametrize(("path", "schema"), [found for found in schemas() if found[0][:1] == ("spec",)])
-def test_the_typed_view_has_each_field_with_its_type_bounds_and_default(
-    path: Path, schema: dict[str, Any]
-) -> None:
+def test_the_typed_view_has_each_field_with_its_type_bounds_and_default(path: Path, schema: dict[str, Any]) -> None:
     field = field_at(path)
     assert field is not None
     assert set(field.names) == set(schema.get("properties", {}))
     assert list(field.choices) == schema.get("enum", [])
     parent, name = field_at(path[:-1]), path[-1]
     assert parent is not None
-    around = value_at(
-        {"root": SCHEMA}, ("root", *[step for part in path[:-1] for step in ("properties", part)])
-    )
+    around = value_at({"root": SCHEMA}, ("root", *[step for part in path[:-1] for step in ("properties", part)]))
     assert parent.names[str(name)].required == (name in around.get("required", []))
     if "minimum" in schema:
         assert field.bounds == f"from {schema['minimum']} to {schema['maximum']}"

@@ -17,9 +17,7 @@ QUANTITIES = st.one_of(
     st.integers(0, 64),
     st.from_regex(r"[0-9]{1,4}(\.[0-9]{1,3})?([KMGT]i|[mkMGT])?", fullmatch=True),
 )
-SIZES = st.dictionaries(
-    st.sampled_from(["cpu", "memory", "nvidia.com/gpu", "nvidia.com/mig-1g.10gb"]), QUANTITIES
-)
+SIZES = st.dictionaries(st.sampled_from(["cpu", "memory", "nvidia.com/gpu", "nvidia.com/mig-1g.10gb"]), QUANTITIES)
 
 
 def maybe(**fields: st.SearchStrategy[object]) -> st.SearchStrategy[dict[str, object]]:

@@ -42,8 +42,7 @@ WRONG = {
     ),
     "text for a number": (
         '  target: {model: {uri: hf://a/b}, maxModelLen: "4096"}\n',
-        'm.yaml:6:49: spec.target.maxModelLen: "4096" is text, not a whole number;'
-        " write it without quotes: 4096",
+        'm.yaml:6:49: spec.target.maxModelLen: "4096" is text, not a whole number; write it without quotes: 4096',
     ),
     "number for text": (
         "  target: {model: {uri: hf://a/b, revision: 12}}\n",
@@ -100,8 +99,7 @@ WRONG = {
     ),
     "duration without a unit": (
         TARGET + '  speculation: {draftPatience: "50"}\n',
-        "m.yaml:7:32: spec.speculation.draftPatience: not a duration: write a number and us, ms or s,"
-        " such as 50ms",
+        "m.yaml:7:32: spec.speculation.draftPatience: not a duration: write a number and us, ms or s, such as 50ms",
     ),
     "long patience": (
         TARGET + "  speculation: {draftPatience: 1000s}\n",
@@ -124,8 +122,7 @@ WRONG = {
         ' write a number or text such as 2, "1.5", 500m or 4Gi',
     ),
     "request beyond its limit": (
-        "  target:\n    model: {uri: hf://a/b}\n    resources:\n      requests: {cpu: 2}\n"
-        "      limits: {cpu: 1500m}\n",
+        "  target:\n    model: {uri: hf://a/b}\n    resources:\n      requests: {cpu: 2}\n      limits: {cpu: 1500m}\n",
         "m.yaml:9:7: spec.target.resources.requests: a request is more than its limit, and no pod could be"
         " made: lower the request or raise the limit",
     ),
@@ -210,8 +207,7 @@ def test_a_file_of_something_else(text: str, line: str) -> None:
 def test_a_namespace_that_cannot_be() -> None:
     text = HEAD.replace("name: pair", "name: pair\n  namespace: My Space") + TARGET
     assert problems(text) == [
-        "m.yaml:5:14: metadata.namespace: not the name of a namespace; use at most 63 lowercase letters,"
-        " digits and '-'"
+        "m.yaml:5:14: metadata.namespace: not the name of a namespace; use at most 63 lowercase letters, digits and '-'"
     ]
 
 
@@ -222,9 +218,7 @@ def test_odd_field_names_stay_on_one_line() -> None:
 
 def test_documents_are_checked_each_and_a_name_only_once() -> None:
     two = HEAD + TARGET + "---\n" + HEAD + TARGET
-    assert problems(two) == [
-        "m.yaml:11:9: metadata.name: pair has that name already, in line 4; rename one of the two"
-    ]
+    assert problems(two) == ["m.yaml:11:9: metadata.name: pair has that name already, in line 4; rename one of the two"]
     assert len(check(two.replace("pair", "other", 1), "m.yaml").models) == 2
 
 

@@ -1,0 +1,47 @@
+"""Linear layers whose weights lie in memory as oneDNN reads them.
+
+On a CPU, oneDNN otherwise reorders a bfloat16 weight at every call, which moves each of its bytes more often
+than the product itself does. Packed once, one to sixteen rows take 0.6 to 0.8 of the time (measured on AMX).
+Only bfloat16: in float32 a product over many rows and one over a few must stay the same for tokens to be
+compared.
+"""
+
+from __future__ import annotations
+
+import torch
+from transformers import PreTrainedModel
+
+# The kernel that oneDNN chooses for a layout is chosen for about so many rows: a step's, not a prompt's.
+ROWS = 4
+
+
+class PackedLinear(torch.nn.Module):
+    """y = x Wᵀ + b over a packed bfloat16 weight."""
+
+    def __init__(self, linear: torch.nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), ROWS)
+        self._bias = None if linear.bias is None else linear.bias.detach()
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """rows bfloat16 [..., in_features] → [..., out_features]."""
+        product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._weight, self._bias, "none", [], "")
+        return product
+
+
+def packable(model: PreTrainedModel) -> bool:
+    return (
+        model.device.type == "cpu"
+        and model.dtype is torch.bfloat16
+        and torch.backends.mkldnn.is_available()
+        and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    )
+
+
+def pack(model: PreTrainedModel) -> None:
+    """Replaces the model's linear layers, and frees their own weights but for one shared with the embedding."""
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is torch.nn.Linear:
+                setattr(module, name, PackedLinear(child))
