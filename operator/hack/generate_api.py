@@ -93,9 +93,7 @@ def generate() -> str:
         source, target = Path(folder, "schema.json"), Path(folder, "v1alpha1.py")
         source.write_text(json.dumps(schema))
         flags = [*shlex.split(FLAGS), f"--custom-file-header={HEADER}"]
-        subprocess.run(
-            [_tool("datamodel-codegen"), "--input", source, "--output", target, *flags], check=True
-        )
+        subprocess.run([_tool("datamodel-codegen"), "--input", source, "--output", target, *flags], check=True)
         text = target.read_text()
     # A default of {} means "every field's own default", which only an instance says to a type checker.
     text = re.sub(r"Annotated\[(\w+), Field\(validate_default=True\)\] = \{\}", r"\1 = \1()", text)
@@ -105,9 +103,7 @@ def generate() -> str:
 def _ruff(command: str, text: str, *flags: str) -> str:
     """What ruff makes of the text, under the repository's own settings."""
     arguments = [_tool("ruff"), command, *flags, f"--stdin-filename={OUTPUT}", "-"]
-    return subprocess.run(
-        arguments, input=text, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT
-    ).stdout
+    return subprocess.run(arguments, input=text, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout
 
 
 def _tool(name: str) -> str:

@@ -12,7 +12,7 @@ from outrider_serving.engine.model_runner import ModelRunner
 
 WIDTHS_TOKENS = (1, 2, 4, 8, 16, 32)
 CONTEXT_TOKENS = 64
-REPEATS = 3
+ROUNDS = 4
 
 
 def measure_forwards(runner: ModelRunner) -> list[tuple[int, float]]:
@@ -27,4 +27,6 @@ def measure_forwards(runner: ModelRunner) -> list[tuple[int, float]]:
         return time.perf_counter() - started
 
     runner.forward([Rows(kv, tokens=[1] * CONTEXT_TOKENS, positions=range(CONTEXT_TOKENS))])
-    return [(width, min(forward_s(width) for _ in range(REPEATS))) for width in WIDTHS_TOKENS]
+    # In rounds, so that a busy moment of the machine is not taken for the cost of one width.
+    rounds = [[forward_s(width) for width in WIDTHS_TOKENS] for _ in range(ROUNDS)]
+    return [(width, min(taken)) for width, taken in zip(WIDTHS_TOKENS, zip(*rounds, strict=True), strict=True)]
