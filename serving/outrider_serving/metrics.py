@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -104,8 +105,9 @@ class TargetMetrics:
         self._waiting.set(waiting)
         self._kv_usage.set(kv_rows / self._kv_rows)
 
-    def set_draft_connected(self, connected: bool) -> None:
-        self._connected.set(connected)
+    def follow_draft(self, connected: Callable[[], bool]) -> None:
+        """`connected` is asked at each scrape."""
+        self._connected.set_function(lambda: float(connected()))
 
     def record(self, report: StepFigures, goodput_gain: float) -> None:
         name = self._model_name

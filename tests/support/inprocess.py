@@ -102,6 +102,7 @@ def sequence_of(
         eos_tokens=frozenset(),
         max_model_len_tokens=1024,
         emit=emit,
+        abort=lambda: None,
         calibration=Calibration(step.calibration),
         ngrams=NGramIndex(),
     )

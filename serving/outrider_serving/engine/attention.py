@@ -100,6 +100,7 @@ def packed_attention(
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **_: object,
 ) -> tuple[torch.Tensor, None]:
     """query [1, heads, rows, head_dim], key and value [1, kv_heads, rows, head_dim] → ([1, rows, heads,
@@ -108,6 +109,8 @@ def packed_attention(
     Writes the new keys and values into each sequence's cache. KV heads stand in the place of SDPA's batch, so
     that the queries of a group share their keys without a copy (grouped-query attention).
     """
+    if s_aux is not None:
+        raise NotImplementedError("attention sinks are not supported; serve a model without them")
     heads, total, head_dim = query.shape[1:]
     kv_heads = key.shape[1]
     layer: int = module.layer_idx  # type: ignore[assignment]

@@ -56,6 +56,7 @@ class TargetEngine:
         self._inbox: queue.SimpleQueue[Sequence | None] = queue.SimpleQueue()
         self._ids = itertools.count(1)
         self._stopping = threading.Event()
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     @property
@@ -90,8 +91,15 @@ class TargetEngine:
         deltas: asyncio.Queue[Delta | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
         timer = self._metrics.start_request()
-        sequence = self._sequence(request, lambda delta: self._emit(delta, timer, loop, deltas))
+        sequence = self._sequence(
+            request,
+            emit=lambda delta: self._emit(delta, timer, loop, deltas),
+            abort=lambda: _hand_over(loop, deltas, None),
+        )
         self._inbox.put(sequence)
+        # Put first, looked after: what the ending thread did not see in its inbox, sees that it has ended.
+        if self._ended.is_set():
+            raise EngineStopped("the engine has stopped; send the request again")
         finished = False
         try:
             while not finished:
@@ -113,9 +121,9 @@ class TargetEngine:
         deltas: asyncio.Queue[Delta | None],
     ) -> None:
         timer.delta(len(delta.tokens), delta.finish_reason)
-        loop.call_soon_threadsafe(deltas.put_nowait, delta)
+        _hand_over(loop, deltas, delta)
 
-    def _sequence(self, request: Request, emit: Callable[[Delta], None]) -> Sequence:
+    def _sequence(self, request: Request, emit: Callable[[Delta], None], abort: Callable[[], None]) -> Sequence:
         return Sequence(
             id=next(self._ids),
             request=request,
@@ -124,6 +132,7 @@ class TargetEngine:
             eos_tokens=self._eos_tokens,
             max_model_len_tokens=self._max_model_len_tokens,
             emit=emit,
+            abort=abort,
             calibration=Calibration(self._step.calibration),
             ngrams=NGramIndex(),
         )
@@ -131,19 +140,23 @@ class TargetEngine:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                self._take_in()
+                self._take_in(wait=not (self._step.running or self._step.waiting))
                 report = self._step.step()
-                self._metrics.set_load(len(self._step.running), len(self._step.waiting), self._step.kv_rows)
                 if report is not None:
                     self._metrics.record(report, self._step.goodput_gain)
+                self._metrics.set_load(len(self._step.running), len(self._step.waiting), self._step.kv_rows)
         except Exception:
             # A step that failed halfway leaves caches that cannot be trusted: the process ends, and is started anew.
             log.exception("engine failed")
             self._on_failure()
+        finally:
+            self._ended.set()
+            self._take_in(wait=False)
+            for sequence in [*self._step.running, *self._step.waiting]:
+                sequence.abort()
 
-    def _take_in(self) -> None:
-        """Everything that has arrived; waits for something when nothing runs."""
-        wait = not (self._step.running or self._step.waiting)
+    def _take_in(self, wait: bool) -> None:
+        """Everything that has arrived; `wait` for something when nothing runs."""
         try:
             sequence = self._inbox.get(timeout=IDLE_POLL_S) if wait else self._inbox.get_nowait()
             while True:
@@ -152,3 +165,9 @@ class TargetEngine:
                 sequence = self._inbox.get_nowait()
         except queue.Empty:
             return
+
+
+def _hand_over(loop: asyncio.AbstractEventLoop, deltas: asyncio.Queue[Delta | None], delta: Delta | None) -> None:
+    """From the engine's thread. The loop may have closed while the process ends."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(deltas.put_nowait, delta)

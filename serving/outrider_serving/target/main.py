@@ -187,6 +187,7 @@ async def _serve(
     registry = CollectorRegistry()
     metrics = TargetMetrics(registry, loaded.name, kv_rows=max_num_seqs * loaded.max_model_len_tokens)
     drafter = _drafter(loaded, policy, draft)
+    metrics.follow_draft(lambda: drafter.available)
     loop = asyncio.get_running_loop()
     failed = asyncio.Event()
     engine = TargetEngine(
@@ -202,7 +203,6 @@ async def _serve(
 
     def health() -> HealthReport:
         status = drafter.status
-        metrics.set_draft_connected(drafter.available)
         about = DraftHealth(status.state.value, status.model, status.reason)
         speculation = SpeculationHealth(policy.mode, placement.value, about)
         return HealthReport(loaded.name, speculation, "failed" if failed.is_set() else "ok")

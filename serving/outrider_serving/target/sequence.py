@@ -28,6 +28,7 @@ class Sequence:
     eos_tokens: frozenset[int]
     max_model_len_tokens: int
     emit: Callable[[Delta], None]
+    abort: Callable[[], None]
     calibration: Calibration
     ngrams: NGramIndex
     prefill_s: float = 0.0

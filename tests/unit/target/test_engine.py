@@ -1,0 +1,125 @@
+"""The target's thread and its asyncio face."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from outrider_serving.engine.model_runner import ModelRunner
+from outrider_serving.engine.request import Delta, Request, RequestError, SamplingParams
+from outrider_serving.metrics import TargetMetrics
+from outrider_serving.target.engine import EngineStopped, TargetEngine
+from outrider_serving.target.step import SpeculationPolicy, TargetStep
+from prometheus_client import CollectorRegistry
+from support.inprocess import target_step
+from support.pair import random_llama
+from support.tiny import tiny_tokenizer
+
+RUNNER = ModelRunner(random_llama(2))
+TOKENIZER = tiny_tokenizer()
+CONTEXT = 128
+
+
+class Running:
+    """An engine with what a test wants to look at."""
+
+    def __init__(self, max_num_seqs: int = 4) -> None:
+        self.registry = CollectorRegistry()
+        self.failures: list[bool] = []
+        self.step: TargetStep = target_step(RUNNER, SpeculationPolicy(), max_num_seqs=max_num_seqs)
+        self.engine = TargetEngine(
+            "R",
+            RUNNER,
+            TOKENIZER,
+            self.step,
+            TargetMetrics(self.registry, "R", kv_rows=max_num_seqs * CONTEXT),
+            eos_tokens=frozenset(),
+            max_model_len_tokens=CONTEXT,
+            on_failure=lambda: self.failures.append(True),
+        )
+        self.engine.start()
+
+    async def tokens(self, prompt: list[int], max_tokens: int = 20) -> list[int]:
+        deltas = [delta async for delta in self.engine.generate(request(prompt, max_tokens))]
+        assert deltas[-1].finish_reason == "length"
+        return [token for delta in deltas for token in delta.tokens]
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(f"outrider_{name}", {"model_name": "R", **labels}) or 0.0
+
+    async def until_idle(self) -> None:
+        async with asyncio.timeout(20):
+            while self.metric("num_requests_running") or self.metric("num_requests_waiting"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    one = Running()
+    yield one
+    one.engine.stop()
+
+
+def request(prompt: list[int], max_tokens: int = 20) -> Request:
+    return Request("test", tuple(prompt), SamplingParams(max_tokens=max_tokens, temperature=0.0))
+
+
+async def test_requests_at_once_get_the_tokens_that_each_gets_alone(running: Running) -> None:
+    prompts = [[1, 2, 3], [40, 41], [9], [7, 7, 7, 7], [100], [3, 1]]
+    together = await asyncio.gather(*(running.tokens(prompt) for prompt in prompts))
+    assert together == [await running.tokens(prompt) for prompt in prompts]
+    await running.until_idle()
+    assert running.metric("requests_total", outcome="length") == 12
+    assert running.metric("generation_tokens_total") == 12 * 20
+
+
+async def test_a_request_that_is_closed_frees_its_rows_and_lets_the_others_go_on(running: Running) -> None:
+    closed = running.engine.generate(request([1, 2, 3], max_tokens=120))
+    other = asyncio.create_task(running.tokens([5, 6], max_tokens=60))
+    await anext(closed)
+    await closed.aclose()  # type: ignore[attr-defined]
+    assert len(await other) == 60
+    await running.until_idle()
+    assert running.metric("requests_total", outcome="cancelled") == 1
+    assert running.metric("kv_cache_usage_perc") == 0
+
+
+async def test_an_answer_ends_where_the_context_does(running: Running) -> None:
+    assert len(await running.tokens(list(range(100)), max_tokens=500)) == CONTEXT - 100
+
+
+async def test_too_long_a_prompt_is_refused_with_both_numbers(running: Running) -> None:
+    with pytest.raises(RequestError, match=r"200 tokens.*128") as refused:
+        await anext(running.engine.generate(request(list(range(200)))))
+    assert refused.value.code == "context_length_exceeded"
+    assert running.metric("requests_total", outcome="rejected") == 1
+
+
+async def test_an_empty_prompt_is_refused(running: Running) -> None:
+    with pytest.raises(RequestError, match="empty"):
+        await anext(running.engine.generate(request([])))
+
+
+async def test_a_step_that_fails_ends_every_request_and_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Running()
+
+    def broken() -> None:
+        raise RuntimeError("out of memory")
+
+    stream = one.engine.generate(request([1, 2, 3], max_tokens=100))
+    assert isinstance(await anext(stream), Delta)
+    monkeypatch.setattr(one.step, "step", broken)
+    with pytest.raises(EngineStopped):
+        async for _ in stream:
+            pass
+    assert one.failures == [True]
+    with pytest.raises(EngineStopped):
+        await anext(one.engine.generate(request([1])))
+
+
+async def test_more_requests_than_places_wait_their_turn() -> None:
+    one = Running(max_num_seqs=1)
+    answers = await asyncio.gather(*(one.tokens([index]) for index in range(5)))
+    assert [len(answer) for answer in answers] == [20] * 5
+    one.engine.stop()
