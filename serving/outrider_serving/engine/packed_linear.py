@@ -22,7 +22,7 @@ class PackedLinear(torch.nn.Module):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), ROWS)
-        self._bias = None if linear.bias is None else linear.bias.detach()
+        self._bias = None if linear.bias is None else linear.bias.detach().clone()
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """rows bfloat16 [..., in_features] → [..., out_features]."""
@@ -40,8 +40,13 @@ def packable(model: PreTrainedModel) -> bool:
 
 
 def pack(model: PreTrainedModel) -> None:
-    """Replaces the model's linear layers, and frees their own weights but for one shared with the embedding."""
+    """Replaces the model's linear layers and lets go of the weights they had.
+
+    What is left (embedding, norms) is copied, because any view of the checkpoint's file keeps all of it mapped.
+    """
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child) is torch.nn.Linear:
                 setattr(module, name, PackedLinear(child))
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
