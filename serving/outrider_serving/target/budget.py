@@ -27,6 +27,7 @@ class StepTime:
     def __init__(self, measured: Sequence[tuple[int, float]]) -> None:
         """`measured`: (tokens, seconds) from warm-up, in any order, one at least."""
         tokens, seconds = zip(*sorted(measured), strict=True)
+        self._observed = 0
         self._seconds = np.interp(KNOTS_TOKENS, tokens, seconds)
         if len(tokens) > 1 and tokens[-1] > tokens[-2]:
             slope = max(0.0, (seconds[-1] - seconds[-2]) / (tokens[-1] - tokens[-2]))
@@ -46,12 +47,15 @@ class StepTime:
         """
         expected = float(np.interp(tokens, KNOTS_TOKENS, self._seconds))
         surprise = float(np.clip(seconds - expected, -MOST_SURPRISE * expected, MOST_SURPRISE * expected))
-        self._seconds *= 1 + LEARNING_RATE * surprise / expected
+        # The first steps count for more: the machine may have been busy when it was measured.
+        self._observed += 1
+        rate = max(LEARNING_RATE, 1.0 / (1 + self._observed))
+        self._seconds *= 1 + rate * surprise / expected
         right = int(np.clip(np.searchsorted(KNOTS_TOKENS, tokens), 1, len(KNOTS_TOKENS) - 1))
         left = right - 1
         share = (min(tokens, KNOTS_TOKENS[right]) - KNOTS_TOKENS[left]) / (KNOTS_TOKENS[right] - KNOTS_TOKENS[left])
-        self._seconds[left] += LEARNING_RATE * (1 - share) * surprise
-        self._seconds[right] += LEARNING_RATE * share * surprise
+        self._seconds[left] += rate * (1 - share) * surprise / 2
+        self._seconds[right] += rate * share * surprise / 2
 
 
 @dataclass(frozen=True)
