@@ -1,0 +1,63 @@
+"""The comparison itself: every prompt through every system before the next prompt, and what that took."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+
+from benchmarks.errors import BenchError
+from benchmarks.estimate import Estimate, Work
+from benchmarks.fleet import Fleet
+from benchmarks.prompts import Prompt
+from benchmarks.runs import Run
+from benchmarks.systems import Case, rotated
+from benchmarks.watch import read, shares, until_idle
+
+WARM_UP_TOKENS = 16
+
+Step = tuple[int, Case, Prompt]  # a round, and what is run in it
+
+
+def schedule(all_cases: Sequence[Case], prompts: Sequence[Prompt], rounds: int) -> list[Step]:
+    """Prompt by prompt, the order of the systems rotated from one to the next."""
+    turns = [(turn, index, prompt) for turn in range(rounds) for index, prompt in enumerate(prompts)]
+    return [(turn, case, prompt) for turn, index, prompt in turns for case in rotated(all_cases, index + turn)]
+
+
+async def warm_up(fleet: Fleet, all_cases: Sequence[Case], prompt: Prompt, tokens: int) -> Estimate:
+    """Runs every case once, uncounted; the first forwards of a process cost several times the later ones."""
+    estimate = Estimate(tokens)
+    for case in all_cases:
+        answer = await fleet.backends[case.system].run(prompt, min(WARM_UP_TOKENS, tokens), case.temperature)
+        estimate.warmed_up(case, len(prompt.tokens), answer)
+    return estimate
+
+
+async def compare(
+    fleet: Fleet,
+    steps: Sequence[Step],
+    estimate: Estimate,
+    done: Callable[[Run, float], None],
+) -> None:
+    """Calls `done` after each run, with the seconds that are left. Raises BenchError."""
+    work: list[Work] = [(case, len(prompt.tokens)) for _, case, prompt in steps]
+    for index, (turn, case, prompt) in enumerate(steps):
+        started_s = time.monotonic()
+        run = await measure(fleet, turn, case, prompt, estimate.tokens)
+        estimate.took(work[index], time.monotonic() - started_s)
+        done(run, estimate.left_s(work[index + 1 :]))
+
+
+async def measure(fleet: Fleet, turn: int, case: Case, prompt: Prompt, tokens: int) -> Run:
+    """One run, and who used the processor meanwhile. Raises BenchError when the answer has another length."""
+    backend = fleet.backends[case.system]
+    if not await until_idle(fleet.pids()):
+        raise BenchError("a system that waits does not sleep; look for it with `top` and start again")
+    watched = [*fleet.pids(), os.getpid()]
+    before = read(watched)
+    answer = await backend.run(prompt, tokens, case.temperature)
+    others, foreign = shares(before, read(watched), {*backend.pids(), os.getpid()})
+    if answer.tokens != tokens:
+        raise BenchError(f"{case.label} gave {answer.tokens} tokens instead of {tokens}: no fair comparison")
+    return Run.of(case, turn, prompt, answer, others, foreign)

@@ -1,0 +1,122 @@
+"""`python -m benchmarks.decode`: Outrider speculating, Outrider without, and transformers, in one alternating run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from outrider_operator.local.errors import LocalError
+from outrider_serving.cli import FlagError, run
+from outrider_serving.flags import Dtype
+
+from benchmarks.errors import BenchError
+from benchmarks.prompts import default_file
+from benchmarks.session import Session, Settings
+from benchmarks.systems import PAIRS
+
+PROGRAM = "benchmarks.decode"
+FEWEST_TOKENS = 8
+FAILED = 1
+TERMINATED = 143
+
+EXAMPLES = """\b
+Examples, from the folder tests/:
+  python -m benchmarks.decode --pair s --json s.json
+  python -m benchmarks.decode --pair q --json q.json --per-category 2 --tokens 128
+  python -m benchmarks.decode --pair s --json quick.json --per-category 1 --tokens 16 --only writing --no-identity
+"""
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command(epilog=EXAMPLES)
+def decode(
+    pair: Annotated[
+        str,
+        typer.Option("--pair", help="q: Qwen2.5-Coder 1.5B and its 0.5B draft. s: SmolLM2 135M and n-grams."),
+    ],
+    json: Annotated[Path, typer.Option("--json", help="Where the figures go; written after every run.")],
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompts",
+            help="JSON lines of Spec-Bench's form. Default: shared/data/spec_bench_even.jsonl beside the repository, "
+            "else prompts.jsonl here.",
+        ),
+    ] = None,
+    per_category: Annotated[
+        int, typer.Option("--per-category", min=0, help="Prompts of each category; 0: 1 for q, 3 for s.")
+    ] = 0,
+    tokens: Annotated[
+        int, typer.Option("--tokens", min=0, max=4096, help="Tokens of every answer; 0: 48 for q, 64 for s.")
+    ] = 0,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often all prompts are run.")] = 1,
+    draft_dtype: Annotated[
+        Dtype, typer.Option("--draft-dtype", help="Of the draft model, Outrider's and transformers'.")
+    ] = Dtype.BFLOAT16,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Only this category; may be given several times.")
+    ] = None,
+    with_identity: Annotated[
+        bool, typer.Option("--identity/--no-identity", help="Compare tokens in float32 besides, afterwards.")
+    ] = True,
+    mend_transformers: Annotated[
+        bool,
+        typer.Option(
+            "--mend-transformers",
+            help="Spare transformers the copy of a whole weight that it makes on CPUs; see README.md.",
+        ),
+    ] = False,
+) -> int:
+    """Compare decoding speed in one run, single stream, system after system on every prompt.
+
+    \b
+    Exit codes
+      0    measured; whether the goals were met is in the table and the JSON
+      1    a system failed; what was measured until then is in the JSON
+      2    a flag cannot be used
+      130  interrupted (143: terminated), likewise
+    """
+    if 0 < tokens < FEWEST_TOKENS:
+        raise FlagError("--tokens", f"{tokens} are too few to time; give {FEWEST_TOKENS} or more")
+    if pair not in PAIRS:
+        raise FlagError("--pair", f"{pair} is not known; choose {' or '.join(PAIRS)}")
+    chosen = PAIRS[pair]
+    settings = Settings(
+        pair=chosen,
+        json=_writable(json),
+        prompts=prompts or default_file(),
+        per_category=per_category or chosen.per_category,
+        tokens=tokens or chosen.tokens,
+        rounds=rounds,
+        draft_dtype=draft_dtype.value,
+        only=tuple(only or ()),
+        identity=with_identity,
+        mend_transformers=mend_transformers,
+    )
+    try:
+        asyncio.run(Session(settings).run())
+    except (BenchError, LocalError) as error:
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        return FAILED
+    except asyncio.CancelledError:
+        return TERMINATED
+    return 0
+
+
+def _writable(file: Path) -> Path:
+    if not file.parent.is_dir() or not os.access(file.parent, os.W_OK) or file.is_dir():
+        raise FlagError("--json", f"{file} cannot be written; name a file in a folder that can")
+    return file.absolute()
+
+
+def main() -> None:
+    run(app, PROGRAM)
+
+
+if __name__ == "__main__":
+    main()

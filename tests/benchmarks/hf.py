@@ -1,0 +1,96 @@
+"""transformers as systems to compare with: one worker process, generate and assisted generation as its two faces."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from outrider_operator.local import launch
+
+from benchmarks.errors import BenchError
+from benchmarks.prompts import Prompt
+from benchmarks.runs import Answer
+
+LONGEST_LINE_BYTES = 1 << 22
+TESTS = Path(__file__).parents[1]
+
+
+class HfWorker:
+    """The process. Dies with this one."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(
+        self, target: Path, draft: Path | None, dtype: str, draft_dtype: str, *, mend: bool = False
+    ) -> None:
+        """Until the models are loaded. Raises BenchError."""
+        command = [sys.executable, "-m", "benchmarks.hf_worker", f"--target={target}", f"--dtype={dtype}"]
+        if draft is not None:
+            command += [f"--draft={draft}", f"--draft-dtype={draft_dtype}"]
+        if mend:
+            command.append("--mend")
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), "all"),
+                *command,
+                cwd=TESTS,
+                env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"},
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                limit=LONGEST_LINE_BYTES,
+                start_new_session=True,  # Ctrl-C is for the benchmark, which then ends its processes
+            )
+        await self._receive()
+
+    def pids(self) -> list[int]:
+        return [] if self._process is None else [self._process.pid]
+
+    async def ask(self, prompt: Prompt, tokens: int, *, assisted: bool) -> Answer:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        request = {"prompt": prompt.tokens, "tokens": tokens, "assisted": assisted}
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        await self._process.stdin.drain()
+        return Answer(**await self._receive())
+
+    async def _receive(self) -> dict[str, Any]:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        if not line:
+            raise BenchError(f"transformers: the worker ended; its log: {self._log}")
+        message: dict[str, Any] = json.loads(line)
+        if "error" in message:
+            raise BenchError(f"transformers: {message['error']}")
+        return message
+
+    async def stop(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+
+@dataclass(frozen=True)
+class HfGenerate:
+    """`generate`, or assisted generation, of a worker. A `Backend`."""
+
+    worker: HfWorker
+    assisted: bool
+
+    def pids(self) -> list[int]:
+        return self.worker.pids()
+
+    async def run(self, prompt: Prompt, tokens: int, temperature: float) -> Answer:
+        assert temperature == 0, "only greedy answers can be compared with those of transformers"
+        return await self.worker.ask(prompt, tokens, assisted=self.assisted)
+
+    async def stop(self) -> None:
+        await self.worker.stop()

@@ -1,0 +1,221 @@
+"""One benchmark from its first process to its last: starts the systems, runs them, and keeps the JSON up to date."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from outrider_operator.local.cores import machine_cores
+from outrider_operator.local.mirror import model_mirror
+from outrider_serving import loading
+from outrider_serving.cli import FlagError
+from outrider_serving.models.cache import size_bytes
+from transformers import PreTrainedTokenizerBase
+
+from benchmarks import comparison, identity, machine, report, tables
+from benchmarks.fleet import DTYPE, Fleet, Plan, needed_bytes
+from benchmarks.hf_worker import LOOKUP_TOKENS
+from benchmarks.prompts import LONGEST_TOKENS, OWN_PROMPTS, Chosen, Prompt, choose, questions_of, read_questions
+from benchmarks.runs import Run
+from benchmarks.screen import Screen, duration
+from benchmarks.systems import PAIR_S, Cores, Pair, cases
+
+# What the float32 comparison is made over: prose, code, and a text that is copied.
+IDENTITY_CATEGORIES = ("coding", "copying", "writing")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The command line, checked."""
+
+    pair: Pair
+    json: Path
+    prompts: Path
+    per_category: int
+    tokens: int
+    rounds: int
+    draft_dtype: str
+    only: tuple[str, ...]
+    identity: bool
+    mend_transformers: bool
+
+
+class Session:
+    """Runs what the settings ask for."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises FlagError when the models or the prompts are not to be had."""
+        self._settings = settings
+        mirror = model_mirror(None, os.environ)
+        if mirror is None:
+            raise FlagError("--pair", _not_prepared(settings.pair))
+        self._screen = Screen(tables.console())
+        self._bench = identity.Bench(
+            mirror=mirror,
+            folder=Path(tempfile.mkdtemp(prefix="outrider-bench-")),
+            cores=Cores.split(machine_cores()),
+            say=self._screen.say,
+        )
+        self._tokenizer = self._load_tokenizer(settings.pair.target)
+        self._chosen = self._choose()
+        self._why_not_own = self._own_problem()
+        own = settings.pair.draft is not None and self._why_not_own is None
+        longest_tokens = LONGEST_TOKENS + settings.tokens
+        self._cases = cases(own=own)
+        self._fleet = Fleet(
+            Plan(settings.pair, settings.draft_dtype, longest_tokens, own, settings.mend_transformers),
+            self._bench,
+        )
+        self._machine = machine.describe()
+        self._runs: list[Run] = []
+        self._identity: list[dict[str, Any]] = []
+
+    async def run(self) -> None:
+        """Measures, writes and shows. Raises BenchError, or LocalError when this machine cannot run a system."""
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        self._introduce()
+        complete = False
+        try:
+            with self._screen:
+                await self._compare()
+                if self._settings.identity:
+                    await self._check_identity()
+            complete = True
+        finally:
+            await self._fleet.stop()
+            content = self._save(complete=complete)
+            if self._runs:
+                tables.show(self._screen.console, content)
+            what = "measured" if complete else "stopped; what was measured is"
+            self._screen.console.print(f"{what}: {self._settings.json}", highlight=False, soft_wrap=True)
+
+    async def _compare(self) -> None:
+        settings, chosen = self._settings, self._chosen
+        await self._fleet.start(self._screen.say)
+        self._screen.say("warming up")
+        shortest = min(chosen.prompts, key=lambda prompt: len(prompt.tokens))
+        estimate = await comparison.warm_up(self._fleet, self._cases, shortest, settings.tokens)
+        steps = comparison.schedule(self._cases, chosen.prompts, settings.rounds)
+        left_s = estimate.left_s([(case, len(prompt.tokens)) for _, case, prompt in steps])
+        then = ", and then the float32 comparison" if settings.identity else ""
+        self._screen.say(f"{len(steps)} runs of {settings.tokens} tokens: about {duration(left_s)}{then}")
+        self._screen.begin(len(steps))
+
+        def done(run: Run, left_s: float) -> None:
+            self._runs.append(run)
+            self._screen.ran(run, len(self._runs), len(steps), left_s)
+            self._save(complete=False)
+
+        await comparison.compare(self._fleet, steps, estimate, done)
+        await self._fleet.stop()
+
+    async def _check_identity(self) -> None:
+        questions = {question.category: question for question in reversed(read_questions(OWN_PROMPTS))}
+        for phase in identity.phases(self._settings.pair, self._settings.tokens):
+            with suppress(loading.ModelNotFound):
+                tokenizer = self._load_tokenizer(phase.model)
+                prompts = [
+                    Prompt(category, category, _chat(tokenizer, questions[category].text))
+                    for category in IDENTITY_CATEGORIES[: phase.prompts]
+                ]
+                self._identity.append(await identity.check(phase, prompts, self._bench))
+                self._save(complete=False)
+
+    def _load_tokenizer(self, model: str) -> PreTrainedTokenizerBase:
+        try:
+            return loading.load_tokenizer(self._bench.path(model))
+        except ValueError as error:
+            raise FlagError("--pair", str(error)) from None
+
+    def _choose(self) -> Chosen:
+        settings = self._settings
+        questions = questions_of(settings.prompts, copying=settings.pair is PAIR_S)
+        known = list(dict.fromkeys(question.category for question in questions))
+        unknown = [category for category in settings.only if category not in known]
+        if unknown:
+            raise FlagError("--only", f"no category {unknown[0]}; choose from {', '.join(known)}")
+        wanted = settings.only or known
+        return choose(
+            [question for question in questions if question.category in wanted],
+            lambda text: _chat(self._tokenizer, text),
+            settings.per_category,
+        )
+
+    def _own_problem(self) -> str | None:
+        """Why the draft cannot have cores of its own beside the other systems, None when it can or there is none."""
+        pair = self._settings.pair
+        if pair.draft is None:
+            return None
+        if not self._bench.cores.draft:
+            return "this machine has one core"
+        target_bytes, draft_bytes = (size_bytes(self._bench.path(model)) for model in (pair.target, pair.draft))
+        needed = needed_bytes(target_bytes, draft_bytes, own=True)
+        if psutil.virtual_memory().available < needed:
+            return f"with them all systems need {needed / 2**30:.0f} GiB of free memory"
+        return None
+
+    def _introduce(self) -> None:
+        settings, chosen = self._settings, self._chosen
+        left_out = ", ".join(f"{category} {count}" for category, count in chosen.too_long.items())
+        say = self._screen.say
+        say(f"pair {settings.pair.name}: {settings.pair.target}, drafted by {settings.pair.drafted_by}, {DTYPE}")
+        say(f"prompts: {len(chosen.prompts)} of {settings.prompts}")
+        if left_out:
+            say(f"left out, longer than {LONGEST_TOKENS} tokens: {left_out}")
+        if self._why_not_own is not None:
+            say(f"own and own_off are not run: {self._why_not_own}")
+        say(f"logs: {self._bench.folder}")
+
+    def _save(self, *, complete: bool) -> dict[str, Any]:
+        content: dict[str, Any] = {"benchmark": "decode", "pair": self._settings.pair.name} | report.build(
+            self._settings.pair.name, self._runs, self._identity, self._encode, complete=complete
+        )
+        content |= {"machine": self._machine, "settings": self._describe()}
+        report.write_json(self._settings.json, content)
+        return content
+
+    def _encode(self, text: str) -> Sequence[int]:
+        # An incomplete character at the end is held back by servers and shown by transformers.
+        tokens: list[int] = self._tokenizer(text.rstrip("\ufffd"), add_special_tokens=False)["input_ids"]
+        return tokens
+
+    def _describe(self) -> dict[str, Any]:
+        settings, cores = self._settings, self._bench.cores
+        return {
+            "target": settings.pair.target,
+            "draft": settings.pair.draft,
+            "dtype": DTYPE,
+            "draft_dtype": settings.draft_dtype if settings.pair.draft else None,
+            "tokens": settings.tokens,
+            "rounds": settings.rounds,
+            "prompts_file": settings.prompts.name,
+            "prompts": len(self._chosen.prompts),
+            "prompts_too_long": self._chosen.too_long,
+            "longest_prompt_tokens": LONGEST_TOKENS,
+            "categories": list(dict.fromkeys(prompt.category for prompt in self._chosen.prompts)),
+            "cores": {"all": cores.all, "own_target": cores.target, "own_draft": cores.draft},
+            "hf_assisted": settings.pair.draft or f"prompt_lookup_num_tokens={LOOKUP_TOKENS}",
+            "transformers_mended": settings.mend_transformers,
+            "commands": self._fleet.commands,
+        }
+
+
+def _chat(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
+    """A conversation of one question, in the model's own template."""
+    turns = [{"role": "user", "content": text}]
+    rendered = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    return tuple(tokenizer(str(rendered), add_special_tokens=False)["input_ids"])
+
+
+def _not_prepared(pair: Pair) -> str:
+    return f"the models of pair {pair.name} are not prepared; run `outrider-models prepare {pair.prepared_by}`"

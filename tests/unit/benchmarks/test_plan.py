@@ -1,0 +1,134 @@
+"""What is run, in which order and from which resources, before anything is started."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from benchmarks.comparison import schedule
+from benchmarks.counters import moved, parse_counters
+from benchmarks.estimate import SETTLE_S, Estimate
+from benchmarks.goals import OUTRIDER, OUTRIDER_OFF
+from benchmarks.prompts import COPYING, OWN_PROMPTS, Prompt, Question, choose, questions_of, read_questions
+from benchmarks.runs import Answer
+from benchmarks.systems import Cores, System, cases, resource
+from outrider_operator.resources.placement import Placement, placement
+from outrider_serving.cli import FlagError
+from unit.benchmarks.measured import encode
+
+
+def questions(*categories: str) -> list[Question]:
+    return [Question(str(index), category, "text") for index, category in enumerate(categories)]
+
+
+def test_an_interrupted_run_has_seen_every_category() -> None:
+    chosen = choose(questions("qa", "qa", "rag", "rag"), encode, per_category=2)
+    assert [prompt.category for prompt in chosen.prompts] == ["qa", "rag", "qa", "rag"]
+
+
+def test_too_long_a_prompt_is_left_out_counted_and_replaced_by_the_next() -> None:
+    long, short = Question("1", "rag", "x" * 1025), Question("2", "rag", "x" * 1024)
+    chosen = choose([long, short], encode, per_category=1)
+    assert [prompt.id for prompt in chosen.prompts] == ["2"]
+    assert chosen.too_long == {"rag": 1}
+
+
+@pytest.mark.parametrize("line", ["{", '{"turns": []}', '{"question_id": 1, "category": "qa", "turns": [2]}', "[]"])
+def test_a_line_of_another_form_is_named(line: str, tmp_path: Path) -> None:
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"question_id": 1, "category": "qa", "turns": ["hello"]}\n' + line + "\n")
+    with pytest.raises(FlagError, match=r"prompts\.jsonl:2: not of the form"):
+        read_questions(file)
+
+
+def test_copying_comes_from_the_own_prompts_where_a_file_has_none(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(json.dumps({"question_id": 1, "category": "qa", "turns": ["hello"]}) + "\n")
+    assert {question.category for question in questions_of(file, copying=True)} == {"qa", COPYING}
+    assert {question.category for question in questions_of(file, copying=False)} == {"qa"}
+
+
+def test_the_own_prompts_cover_every_category_twice_at_least() -> None:
+    count = Counter(question.category for question in read_questions(OWN_PROMPTS))
+    assert len(count) == 14
+    assert min(count.values()) >= 2
+
+
+def test_every_prompt_goes_through_every_system_before_the_next_in_another_order() -> None:
+    prompts = [Prompt(name, "qa", (1,)) for name in ("a", "b")]
+    all_cases = cases(own=True)
+    steps = schedule(all_cases, prompts, rounds=1)
+    first, second = steps[: len(all_cases)], steps[len(all_cases) :]
+    assert {prompt.id for _, _, prompt in first} == {"a"}
+    assert {case for _, case, _ in first} == {case for _, case, _ in second} == set(all_cases)
+    assert first[0][1] != second[0][1]
+
+
+def test_transformers_are_compared_greedily_only() -> None:
+    sampled = {case.system for case in cases(own=True) if case.temperature > 0}
+    assert sampled == {System.OUTRIDER, System.OUTRIDER_OFF}
+
+
+@pytest.mark.parametrize(("count", "target", "draft"), [(2, (0,), (1,)), (5, (0, 1, 2), (3, 4)), (1, (0,), ())])
+def test_cores_are_halved_for_a_draft_of_its_own(count: int, target: tuple[int, ...], draft: tuple[int, ...]) -> None:
+    cores = Cores.split(range(count))
+    assert (cores.target, cores.draft) == (target, draft)
+
+
+def test_own_cores_in_the_resource_make_the_draft_run_ahead() -> None:
+    def built(own_cores: tuple[int, int] | None) -> Placement:
+        return placement(
+            resource(
+                "own_off",
+                "hf://org/target",
+                "hf://org/draft",
+                mode="Auto",
+                dtype="bfloat16",
+                draft_dtype="float32",
+                max_model_len_tokens=1088,
+                own_cores=own_cores,
+            )
+        )
+
+    assert built((1, 1)) is Placement.OWN
+    assert built(None) is Placement.SHARED
+
+
+def test_an_estimate_follows_the_pace_of_the_run_itself() -> None:
+    estimate = Estimate(tokens=11)
+    answer = Answer("", tokens=11, first_s=1.0, first_tokens=1, total_s=3.0)
+    for case in (OUTRIDER, OUTRIDER_OFF):
+        estimate.warmed_up(case, 10, answer)
+    once = SETTLE_S + 0.1 * 20 + 0.2 * 11
+    work = [(OUTRIDER, 20), (OUTRIDER_OFF, 20)]
+    assert estimate.left_s(work) == pytest.approx(2 * once)
+    estimate.took(work[0], 2 * once)
+    assert estimate.left_s(work[1:]) == pytest.approx(2 * once)
+
+
+METRICS = """\
+# TYPE outrider_decode_tokens counter
+outrider_decode_tokens_total{model_name="m"} 7
+outrider_decode_tokens_created{model_name="m"} 99
+# TYPE outrider_step_seconds counter
+outrider_step_seconds_total{model_name="m",part="forward"} 1.5
+outrider_step_seconds_total{model_name="m",part="host"} 0.5
+# TYPE outrider_time_to_first_token_seconds histogram
+outrider_time_to_first_token_seconds_bucket{model_name="m",le="+Inf"} 1
+outrider_time_to_first_token_seconds_count{model_name="m"} 1
+outrider_time_to_first_token_seconds_sum{model_name="m"} 0.25
+"""
+
+
+def test_counters_are_read_by_part_and_told_as_what_was_added() -> None:
+    after = parse_counters(METRICS)
+    assert after == {
+        "decode_tokens": 7.0,
+        "step_seconds.forward": 1.5,
+        "step_seconds.host": 0.5,
+        "time_to_first_token_seconds_sum": 0.25,
+    }
+    assert moved({"decode_tokens": 3.0}, after)["decode_tokens"] == 4.0
+    assert moved({}, after)["step_seconds.host"] == 0.5
