@@ -38,6 +38,7 @@ class Session:
             for process in plan.processes
         ]
         self._end = asyncio.Event()
+        self._target_settled = asyncio.Event()
         self._signals: list[signal.Signals] = []
         self._unread = False
         self._links: dict[str, DraftLink | None] = {}
@@ -49,11 +50,19 @@ class Session:
         supervised: list[asyncio.Task[None]] = []
         with self._signal_handlers():
             try:
-                supervised = [asyncio.create_task(role.supervise()) for role in self._roles]
+                supervised = [asyncio.create_task(self._supervise(role)) for role in self._roles]
                 await self._watch(supervised)
             finally:
                 await self._end_all(supervised)
         return self._exit_code()
+
+    async def _supervise(self, role: Role) -> None:
+        """Two models that load and warm up on the same cores at once take several times as long, and measure each
+        other instead of themselves: there the draft waits until the target is ready, or has failed once.
+        """
+        if role.plan.role == "draft" and role.plan.cores is None:
+            await self._target_settled.wait()
+        await role.supervise()
 
     async def _watch(self, supervised: list[asyncio.Task[None]]) -> None:
         while not self._end.is_set():
@@ -92,6 +101,8 @@ class Session:
                 self._url_shown = True
                 self._screen.say(f"{self._plan.name} is served at {self._plan.url}/v1; try")
                 self._screen.say(f"  {table.curl_line(self._plan.url, self._plan.name)}")
+        if is_target and status.phase in (Phase.READY, Phase.WAITING, Phase.FAILED):
+            self._target_settled.set()
         if is_target and status.phase is Phase.FAILED:
             self._end.set()
 
@@ -100,6 +111,7 @@ class Session:
         with self._while_read():
             self._screen.close()
         ended = await asyncio.gather(*(role.stop() for role in self._roles))
+        self._target_settled.set()
         await asyncio.gather(*supervised, return_exceptions=True)
         await self._observer.close()
         with self._while_read():

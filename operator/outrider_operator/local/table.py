@@ -39,7 +39,7 @@ def event(view: RoleView, now_s: float) -> str:
     status = view.status
     match status.phase:
         case Phase.STARTING if status.pid is None:
-            return f"{view.role}: starting"
+            return f"{view.role}: starting" if view.role == "target" else f"{view.role}: starts when the target has"
         case Phase.STARTING:
             seconds = _seconds(status.since_s, now_s)
             return f"{view.role}: process started (pid {status.pid})" + (f", loading{seconds}" if seconds else "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import time
 from typing import Annotated
 
 import grpc
@@ -15,15 +14,13 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from outrider_serving import flags, loading, logs
-from outrider_serving.cli import FlagError, run
+from outrider_serving.cli import run
 from outrider_serving.draft.engine import DraftEngine
 from outrider_serving.draft.server import Description, DraftServicer, DraftThread
-from outrider_serving.engine.attention import ATTENTION
-from outrider_serving.engine.model_runner import ModelRunner
-from outrider_serving.engine.warmup import measure_forwards
 from outrider_serving.metrics import DraftMetrics
 from outrider_serving.probes import probes_app
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
+from outrider_serving.role import load_role
 from outrider_serving.server import Server
 
 log = structlog.get_logger()
@@ -53,33 +50,15 @@ def serve(
     logs.configure("draft")
     probes = flags.listen("--http-port", host, http_port)
     flags.listen("--port", host, port).close()
-    threads = flags.use_own_cores()
-    started = time.perf_counter()
-    try:
-        path = loading.resolve(model, revision, model_mirror)
-        tokenizer = loading.load_tokenizer(path)
-        loaded = loading.load_model(path, dtype.value, ATTENTION)
-    except ValueError as error:
-        raise FlagError("--model", str(error)) from None
-    runner = ModelRunner(loaded)
+    role = load_role(model, model_mirror, revision, dtype, max_model_len)
     about = Description(
-        model=flags.model_name(model),
-        tokenizer_fingerprint=loading.tokenizer_fingerprint(tokenizer),
-        vocabulary_size=runner.vocabulary_size,
-        max_model_len_tokens=flags.context_length(max_model_len, loading.model_context_length(loaded.config)),
-        dtype=str(loaded.dtype).removeprefix("torch."),
+        model=role.model_name,
+        tokenizer_fingerprint=loading.tokenizer_fingerprint(role.tokenizer),
+        vocabulary_size=role.runner.vocabulary_size,
+        max_model_len_tokens=role.max_model_len_tokens,
+        dtype=str(role.runner.model.dtype).removeprefix("torch."),
     )
-    level_s = dict(measure_forwards(runner))[LEVEL_ROWS]
-    seconds = round(time.perf_counter() - started, 1)
-    log.info(
-        "model loaded",
-        model=about.model,
-        dtype=about.dtype,
-        threads=threads,
-        seconds=seconds,
-        level_ms=round(1000 * level_s, 1),
-    )
-    engine = DraftEngine(runner, max_num_seqs, about.max_model_len_tokens, level_s)
+    engine = DraftEngine(role.runner, max_num_seqs, role.max_model_len_tokens, role.forwards_s[LEVEL_ROWS])
     return uvloop.run(_serve(about, engine, host, port, probes))
 
 

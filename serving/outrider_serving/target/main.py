@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import time
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
@@ -14,17 +12,14 @@ import structlog
 import typer
 import uvloop
 from prometheus_client import CollectorRegistry
-from transformers import PreTrainedTokenizerBase
 
 from outrider_serving import flags, loading, logs
 from outrider_serving.api.app import create_app
 from outrider_serving.api.health import DraftHealth, HealthReport, SpeculationHealth
 from outrider_serving.cli import FlagError, run
-from outrider_serving.engine.attention import ATTENTION
-from outrider_serving.engine.model_runner import ModelRunner
-from outrider_serving.engine.warmup import measure_forwards
 from outrider_serving.metrics import TargetMetrics
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
+from outrider_serving.role import Role, load_role
 from outrider_serving.server import Server
 from outrider_serving.target.budget import StepTime
 from outrider_serving.target.drafters import Drafter, NoDraft
@@ -54,18 +49,6 @@ class Placement(StrEnum):
 class Fallback(StrEnum):
     NGRAM = "NGram"
     NONE = "None"
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """The model and what is known of it before the first request."""
-
-    name: str
-    runner: ModelRunner
-    tokenizer: PreTrainedTokenizerBase
-    eos_tokens: frozenset[int]
-    max_model_len_tokens: int
-    step_time: StepTime
 
 
 @app.command(epilog="Example: outrider-target --model=hf://HuggingFaceTB/SmolLM2-135M-Instruct --max-model-len=2048")
@@ -121,48 +104,12 @@ def serve(
     if draft is not None and ":" not in draft:
         raise FlagError("--draft", f"{draft!r} has no port; give HOST:PORT")
     listener = flags.listen("--port", host, port)
-    loaded = _load(model, model_mirror, revision, served_model_name, dtype, max_model_len)
+    role = load_role(model, model_mirror, revision, dtype, max_model_len, served_model_name)
     drafts = draft if mode is not Mode.OFF else None
-    return uvloop.run(_serve(loaded, policy, placement, max_num_seqs, listener, drafts))
+    return uvloop.run(_serve(role, policy, placement, max_num_seqs, listener, drafts))
 
 
-def _load(
-    model: str,
-    model_mirror: str | None,
-    revision: str | None,
-    name: str | None,
-    dtype: flags.Dtype,
-    max_model_len: int,
-) -> Loaded:
-    threads = flags.use_own_cores()
-    started = time.perf_counter()
-    try:
-        path = loading.resolve(model, revision, model_mirror)
-        tokenizer = loading.load_tokenizer(path)
-        loaded = loading.load_model(path, dtype.value, ATTENTION)
-    except ValueError as error:
-        raise FlagError("--model", str(error)) from None
-    runner = ModelRunner(loaded)
-    result = Loaded(
-        name=name or flags.model_name(model),
-        runner=runner,
-        tokenizer=tokenizer,
-        eos_tokens=loading.eos_token_ids(loaded.config, loaded.generation_config, tokenizer),
-        max_model_len_tokens=flags.context_length(max_model_len, loading.model_context_length(loaded.config)),
-        step_time=StepTime(measure_forwards(runner)),
-    )
-    log.info(
-        "model loaded",
-        model=result.name,
-        dtype=str(loaded.dtype),
-        threads=threads,
-        seconds=round(time.perf_counter() - started, 1),
-        step_ms={width: round(1000 * result.step_time.of(width), 1) for width in (1, 8, 32)},
-    )
-    return result
-
-
-def _drafter(loaded: Loaded, policy: SpeculationPolicy, draft: str | None) -> Drafter:
+def _drafter(role: Role, policy: SpeculationPolicy, draft: str | None) -> Drafter:
     if draft is None:
         return NoDraft()
     shape = pb.TreeShape(
@@ -172,32 +119,33 @@ def _drafter(loaded: Loaded, policy: SpeculationPolicy, draft: str | None) -> Dr
         min_probability=policy.min_probability,
         run_ahead=policy.run_ahead,
     )
-    fingerprint = loading.tokenizer_fingerprint(loaded.tokenizer)
-    return RemoteDrafter(draft, fingerprint, loaded.runner.vocabulary_size, shape)
+    fingerprint = loading.tokenizer_fingerprint(role.tokenizer)
+    return RemoteDrafter(draft, fingerprint, role.runner.vocabulary_size, shape)
 
 
 async def _serve(
-    loaded: Loaded,
+    role: Role,
     policy: SpeculationPolicy,
     placement: Placement,
     max_num_seqs: int,
     listener: socket.socket,
     draft: str | None,
 ) -> int:
+    model = role.runner.model
     registry = CollectorRegistry()
-    metrics = TargetMetrics(registry, loaded.name, kv_rows=max_num_seqs * loaded.max_model_len_tokens)
-    drafter = _drafter(loaded, policy, draft)
+    metrics = TargetMetrics(registry, role.model_name, kv_rows=max_num_seqs * role.max_model_len_tokens)
+    drafter = _drafter(role, policy, draft)
     metrics.follow_draft(lambda: drafter.available)
     loop = asyncio.get_running_loop()
     failed = asyncio.Event()
     engine = TargetEngine(
-        loaded.name,
-        loaded.runner,
-        loaded.tokenizer,
-        TargetStep(loaded.runner, drafter, policy, loaded.step_time, max_num_seqs),
+        role.model_name,
+        role.runner,
+        role.tokenizer,
+        TargetStep(role.runner, drafter, policy, StepTime(list(role.forwards_s.items())), max_num_seqs),
         metrics,
-        loaded.eos_tokens,
-        loaded.max_model_len_tokens,
+        loading.eos_token_ids(model.config, model.generation_config, role.tokenizer),
+        role.max_model_len_tokens,
         on_failure=lambda: loop.call_soon_threadsafe(failed.set),
     )
 
@@ -205,12 +153,12 @@ async def _serve(
         status = drafter.status
         about = DraftHealth(status.state.value, status.model, status.reason)
         speculation = SpeculationHealth(policy.mode, placement.value, about)
-        return HealthReport(loaded.name, speculation, "failed" if failed.is_set() else "ok")
+        return HealthReport(role.model_name, speculation, "failed" if failed.is_set() else "ok")
 
     def ready() -> bool:
         return not (failed.is_set() or server.should_exit)
 
-    face = create_app(engine, loaded.tokenizer, health, ready, registry, on_rejected=metrics.rejected)
+    face = create_app(engine, role.tokenizer, health, ready, registry, on_rejected=metrics.rejected)
     server = Server(face, DRAIN_S)
     for ends in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(ends, server.end)

@@ -69,7 +69,7 @@ def test_a_terminal_gets_spinners_and_then_a_table(up: Up) -> None:
             seen += os.read(ours, 65536).decode(errors="replace")
         return all(word in seen for word in words)
 
-    eventually("a spinner", lambda: has_shown("target: loading model", "draft: loading model"))
+    eventually("a spinner", lambda: has_shown("target: loading model", "draft: starts when the target has"))
     eventually("the table", lambda: has_shown("per step", "ITL p95", "levels/s", "1.42×"))
     process.send_signal(signal.SIGINT)
     eventually("its farewell", lambda: has_shown("ended target"))
@@ -208,8 +208,8 @@ def test_a_target_that_refuses_its_input_ends_the_run_with_its_reason(up: Up) ->
 def test_a_draft_that_refuses_its_input_leaves_the_target_serving(up: Up) -> None:
     up.start("--json", draft={"refuse": "--model: no such model"})
     eventually("the target served", lambda: any("coder is served at" in line for line in up.errors()))
+    eventually("the draft failed", lambda: json.loads(up.lines()[-1])["draft"]["phase"] == "failed")
     ticks = [json.loads(line) for line in up.lines()]
-    assert ticks[-1]["draft"]["phase"] == "failed"
     assert ticks[-1]["draft"]["reason"] == (
         "spec.draft.model.uri (--model): no such model; the target serves without it"
     )

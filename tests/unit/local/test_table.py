@@ -71,7 +71,7 @@ def test_a_draft_that_is_not_running_is_not_called_connected() -> None:
 @pytest.mark.parametrize(
     ("status", "line"),
     [
-        (RoleStatus(), "draft: starting"),
+        (RoleStatus(), "draft: starts when the target has"),
         (RoleStatus(run=1, pid=7, since_s=100.0), "draft: process started (pid 7)"),
         (RoleStatus(run=1, pid=7, since_s=88.0), "draft: process started (pid 7), loading, 12 s"),
         (RoleStatus(phase=Phase.LOADING, run=1, pid=7, since_s=88.0), "draft: loading model, 12 s"),
