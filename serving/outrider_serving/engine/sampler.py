@@ -37,7 +37,7 @@ class Sampling:
 
 
 class Candidates(NamedTuple):
-    """tokens: int64 [n]. weights: float64 [n], log p + g up to a constant; the largest one is the choice."""
+    """tokens: int64 [n]. weights: float [n], log p + g up to a constant; the largest one is the choice."""
 
     tokens: torch.Tensor
     weights: torch.Tensor
@@ -79,7 +79,7 @@ def gumbel(seed: int, position: int, tokens: torch.Tensor) -> torch.Tensor:
 def candidates(logits: torch.Tensor, sampling: Sampling, position: int) -> Candidates:
     """The tokens that may come at `position`, and how they weigh. logits [vocabulary], of any float dtype."""
     if sampling.greedy:
-        return Candidates(torch.arange(logits.shape[0], device=logits.device), logits.double())
+        return Candidates(torch.arange(logits.shape[0], device=logits.device), logits.float())
     scaled = logits.double() / sampling.temperature
     if sampling.top_p < 1:
         tokens, scaled = _nucleus(scaled, sampling.top_p)
