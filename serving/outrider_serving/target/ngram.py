@@ -49,4 +49,4 @@ def _belief(match: int) -> float:
     """A longer match is likelier to go on. The shape only sorts matches into bins; the calibration says what a
     bin is worth.
     """
-    return match / (match + 3.0)
+    return match / (match + 6.0)
