@@ -52,7 +52,11 @@ async def compare(
 async def measure(fleet: Fleet, turn: int, case: Case, prompt: Prompt, tokens: int) -> Run:
     """One run, and who used the processor meanwhile. Raises BenchError when the answer has another length."""
     backend = fleet.backends[case.system]
-    if not await until_idle(fleet.pids()):
+    idle = await until_idle(fleet.pids())
+    for waiting in fleet.backends.values():
+        if (problem := waiting.problem()) is not None:
+            raise BenchError(problem)
+    if not idle:
         raise BenchError("a system that waits does not sleep; look for it with `top` and start again")
     watched = [*fleet.pids(), os.getpid()]
     before = read(watched)

@@ -53,6 +53,11 @@ class HfWorker:
     def pids(self) -> list[int]:
         return [] if self._process is None else [self._process.pid]
 
+    def problem(self) -> str | None:
+        if self._process is None or self._process.returncode is None:
+            return None
+        return f"transformers: the worker ended; its log: {self._log}"
+
     async def ask(self, prompt: Prompt, tokens: int, *, assisted: bool) -> Answer:
         assert self._process is not None
         assert self._process.stdin is not None
@@ -87,6 +92,9 @@ class HfGenerate:
 
     def pids(self) -> list[int]:
         return self.worker.pids()
+
+    def problem(self) -> str | None:
+        return self.worker.problem()
 
     async def run(self, prompt: Prompt, tokens: int, temperature: float) -> Answer:
         assert temperature == 0, "only greedy answers can be compared with those of transformers"

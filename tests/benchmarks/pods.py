@@ -67,9 +67,15 @@ class Pods:
     def pids(self) -> list[int]:
         return [role.status.pid for role in self._roles if role.status.pid is not None]
 
+    def problem(self) -> str | None:
+        for role in self._roles:
+            if role.status.run != 1 or role.status.phase in (Phase.FAILED, Phase.WAITING):
+                return f"{self._name(role)}: its process ended ({role.status.reason}); its log: {role.log}"
+        return None
+
     def commands(self) -> list[str]:
-        """The command lines, the draft's first."""
-        return [" ".join(role.plan.argv) for role in self._roles]
+        """The command lines, the draft's first; as taskset would pin them, where they are pinned."""
+        return [_pinned(role.plan.cores) + " ".join(role.plan.argv) for role in self._roles]
 
     async def start(self) -> None:
         """Until both are ready and connected. Raises BenchError."""
@@ -99,7 +105,10 @@ class Pods:
             if draft.get("state") == "Incompatible" or time.monotonic() > deadline_s:
                 raise BenchError(f"{self.plan.name}: its target has no draft: {draft.get('reason')}")
             await asyncio.sleep(0.1)
-            draft = (await self._http.get("/health")).json()["speculation"]["draft"]
+            try:
+                draft = (await self._http.get("/health")).json()["speculation"]["draft"]
+            except httpx.HTTPError as error:
+                raise self._no_answer(error) from None
 
     def _name(self, role: Role) -> str:
         return f"{self.plan.name}, {role.plan.role}"
@@ -110,8 +119,8 @@ class Pods:
         # The last step is counted after its tokens were sent.
         await until_idle(self.pids())
         counters = moved(before, await self._counters())
-        if any(role.status.run > 1 for role in self._roles):
-            raise BenchError(f"{self.plan.name}: a process ended and was started anew; logs: {self._logs()}")
+        if (problem := self.problem()) is not None:
+            raise BenchError(problem)
         first_s = counters.pop(FIRST_TOKEN, answer.first_s)
         return replace(answer, first_s=first_s, counters=counters)
 
@@ -133,7 +142,7 @@ class Pods:
                     elif chunk["usage"]:
                         given = chunk["usage"]["completion_tokens"]
         except (httpx.HTTPError, ValueError, KeyError) as error:
-            raise BenchError(f"{self.plan.name}: {error or type(error).__name__}; logs: {self._logs()}") from None
+            raise self._no_answer(error) from None
         return Answer("".join(texts), given, first_s, 1, last_s)
 
     def _request(self, prompt: Prompt, tokens: int, temperature: float) -> dict[str, Any]:
@@ -149,7 +158,13 @@ class Pods:
         }
 
     async def _counters(self) -> dict[str, float]:
-        return parse_counters((await self._http.get("/metrics")).text)
+        try:
+            return parse_counters((await self._http.get("/metrics")).text)
+        except httpx.HTTPError as error:
+            raise self._no_answer(error) from None
+
+    def _no_answer(self, error: Exception) -> BenchError:
+        return BenchError(self.problem() or f"{self.plan.name}: {error!r}; logs: {self._logs()}")
 
     def _logs(self) -> str:
         return " ".join(str(role.log) for role in self._roles)
@@ -173,6 +188,10 @@ async def _chunks(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
 def seed_of(prompt: Prompt) -> int:
     """The same for every system, another one for every prompt."""
     return sum(prompt.tokens) % 2**31
+
+
+def _pinned(cores: Sequence[int] | None) -> str:
+    return "" if cores is None else f"taskset -c {','.join(map(str, cores))} "
 
 
 def _free_ports(count: int) -> list[int]:

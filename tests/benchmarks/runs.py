@@ -27,6 +27,10 @@ class Backend(Protocol):
 
     def pids(self) -> list[int]: ...
 
+    def problem(self) -> str | None:
+        """What is wrong with its processes, as a person reads it; None while they are there."""
+        ...
+
     async def run(self, prompt: Prompt, tokens: int, temperature: float) -> Answer:
         """Exactly `tokens` tokens after the prompt. Raises BenchError."""
         ...
