@@ -19,29 +19,33 @@ WARM_UP_TOKENS = 16
 Step = tuple[int, Case, Prompt]  # a round, and what is run in it
 
 
-def schedule(all_cases: Sequence[Case], prompts: Sequence[Prompt], rounds: int) -> list[Step]:
+def schedule(cases: Sequence[Case], prompts: Sequence[Prompt], rounds: int) -> list[Step]:
     """Prompt by prompt, the order of the systems rotated from one to the next."""
     turns = [(turn, index, prompt) for turn in range(rounds) for index, prompt in enumerate(prompts)]
-    return [(turn, case, prompt) for turn, index, prompt in turns for case in rotated(all_cases, index + turn)]
+    return [(turn, case, prompt) for turn, index, prompt in turns for case in rotated(cases, index + turn)]
 
 
-async def warm_up(fleet: Fleet, all_cases: Sequence[Case], prompt: Prompt, tokens: int) -> Estimate:
+async def warm_up(fleet: Fleet, cases: Sequence[Case], prompt: Prompt, estimate: Estimate) -> None:
     """Runs every case once, uncounted; the first forwards of a process cost several times the later ones."""
-    estimate = Estimate(tokens)
-    for case in all_cases:
-        answer = await fleet.backends[case.system].run(prompt, min(WARM_UP_TOKENS, tokens), case.temperature)
+    tokens = min(WARM_UP_TOKENS, estimate.tokens)
+    for case in cases:
+        answer = await fleet.backends[case.system].run(prompt, tokens, case.temperature)
         estimate.warmed_up(case, len(prompt.tokens), answer)
-    return estimate
+
+
+def work_of(steps: Sequence[Step]) -> list[Work]:
+    return [(case, len(prompt.tokens)) for _, case, prompt in steps]
 
 
 async def compare(
     fleet: Fleet,
     steps: Sequence[Step],
+    later: Sequence[Step],
     estimate: Estimate,
     done: Callable[[Run, float], None],
 ) -> None:
-    """Calls `done` after each run, with the seconds that are left. Raises BenchError."""
-    work: list[Work] = [(case, len(prompt.tokens)) for _, case, prompt in steps]
+    """Calls `done` after each run, with the seconds that are left, `later` included. Raises BenchError."""
+    work = work_of([*steps, *later])
     for index, (turn, case, prompt) in enumerate(steps):
         started_s = time.monotonic()
         run = await measure(fleet, turn, case, prompt, estimate.tokens)

@@ -67,10 +67,10 @@ def decode(
     mend_transformers: Annotated[
         bool,
         typer.Option(
-            "--mend-transformers",
+            "--mend-transformers/--transformers-as-shipped",
             help="Spare transformers the copy of a whole weight that it makes on CPUs; see README.md.",
         ),
-    ] = False,
+    ] = True,
 ) -> int:
     """Compare decoding speed in one run, single stream, system after system on every prompt.
 

@@ -29,6 +29,11 @@ class Estimate:
         rest = max(1, answer.tokens - answer.first_tokens)
         self._token_s[case] = (answer.total_s - answer.first_s) / rest
 
+    def assume(self, case: Case, like: Case, times: float) -> None:
+        """Until its own warm-up a case takes so many times what another one does."""
+        self._prompt_s[case] = times * self._prompt_s[like]
+        self._token_s[case] = times * self._token_s[like]
+
     def took(self, work: Work, seconds: float) -> None:
         """Learns from a run of the benchmark itself."""
         self._predicted_s += self._predict(work)

@@ -1,16 +1,15 @@
-"""All systems of a comparison, up at once and asleep but for the one that runs."""
+"""The systems of a comparison, up at once and asleep but for the one that runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from benchmarks.hf import HfGenerate, HfWorker
 from benchmarks.identity import Bench
 from benchmarks.pods import Pods
 from benchmarks.runs import Backend
-from benchmarks.systems import Mode, Pair, System, resource
+from benchmarks.systems import Case, Mode, Pair, System, resource
 
 DTYPE = "bfloat16"
 PROCESS_BYTES = 400 * 2**20
@@ -23,14 +22,13 @@ class Plan:
     pair: Pair
     draft_dtype: str
     max_model_len_tokens: int
-    own: bool  # also with the draft on cores of its own
     mend_transformers: bool
 
 
-def needed_bytes(target_bytes: int, draft_bytes: int, *, own: bool) -> int:
-    """Memory of all systems at once: a server packs a copy of its weights, transformers keeps to the files' pages."""
-    targets, drafts = (4, 2) if own else (2, 1)
-    return (targets + 1) * target_bytes + (drafts + 1) * draft_bytes + PROCESS_BYTES * (targets + drafts + 1)
+def needed_bytes(target_bytes: int, draft_bytes: int) -> int:
+    """Memory of the largest comparison: every process has a copy of its weights, and the file is read besides."""
+    targets, drafts = 3, 2
+    return (targets + 1) * target_bytes + drafts * draft_bytes + (targets + drafts) * PROCESS_BYTES
 
 
 class Fleet:
@@ -46,19 +44,29 @@ class Fleet:
     def pids(self) -> list[int]:
         return sorted({pid for backend in self.backends.values() for pid in backend.pids()})
 
-    async def start(self, say: Callable[[str], None]) -> None:
-        """Raises BenchError, or LocalError when this machine cannot run one of them."""
-        await self._outrider(System.OUTRIDER, "Auto", say)
-        await self._outrider(System.OUTRIDER_OFF, "Off", say)
-        if self._plan.own:
-            await self._outrider(System.OWN, "Auto", say, own=True)
-            await self._outrider(System.OWN_OFF, "Off", say, own=True)
-        say("starting transformers")
+    async def start(self, cases: Iterable[Case], say: Callable[[str], None]) -> None:
+        """Those of the cases. Raises BenchError, or LocalError when this machine cannot run one of them."""
+        for system in dict.fromkeys(case.system for case in cases):
+            if system not in self.backends:
+                say(f"starting {system.value}")
+                await self._start(system)
+
+    async def _start(self, system: System) -> None:
+        match system:
+            case System.OUTRIDER | System.OWN:
+                await self._outrider(system, "Auto", own=system is System.OWN)
+            case System.OUTRIDER_OFF | System.OWN_OFF:
+                await self._outrider(system, "Off", own=system is System.OWN_OFF)
+            case System.HF_GENERATE | System.HF_ASSISTED:
+                await self._transformers()
+
+    async def _transformers(self) -> None:
         worker = HfWorker(self._bench.folder / "hf.log")
         self._stops.append(HfGenerate(worker, assisted=False))
+        pair, path = self._plan.pair, self._bench.path
         await worker.start(
-            self._path(self._plan.pair.target),
-            None if self._plan.pair.draft is None else self._path(self._plan.pair.draft),
+            path(pair.target),
+            None if pair.draft is None else path(pair.draft),
             DTYPE,
             self._plan.draft_dtype,
             mend=self._plan.mend_transformers,
@@ -66,8 +74,7 @@ class Fleet:
         self.backends[System.HF_GENERATE] = HfGenerate(worker, assisted=False)
         self.backends[System.HF_ASSISTED] = HfGenerate(worker, assisted=True)
 
-    async def _outrider(self, system: System, mode: Mode, say: Callable[[str], None], *, own: bool = False) -> None:
-        say(f"starting {system.value}")
+    async def _outrider(self, system: System, mode: Mode, *, own: bool) -> None:
         pair, cores = self._plan.pair, self._bench.cores
         model = resource(
             system.value,
@@ -86,9 +93,6 @@ class Fleet:
         self.commands[system.value] = pods.commands()
         await pods.start()
         self.backends[system] = pods
-
-    def _path(self, model: str) -> Path:
-        return self._bench.path(model)
 
     async def stop(self) -> None:
         for backend in self._stops:

@@ -72,5 +72,4 @@ RATIOS = {
     "outrider_off/hf_generate": (OUTRIDER_OFF, HF_GENERATE),
     "hf_assisted/hf_generate": (HF_ASSISTED, HF_GENERATE),
     "own/own_off": (OWN, OWN_OFF),
-    "outrider/own": (OUTRIDER, OWN),
 }

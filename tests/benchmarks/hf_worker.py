@@ -57,6 +57,9 @@ class Worker:
 
     def _load(self, path: Path, dtype: str) -> Any:
         model: Any = loading.load_model(path, dtype)
+        for weight in model.parameters():
+            # A copy, as Outrider packs one: pages of the file could be dropped while others run, and read again.
+            weight.data = weight.data.clone()
         # As many tokens as asked for, whatever they are: what Outrider calls ignore_eos.
         model.generation_config.eos_token_id = None
         if self._mend:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import httpx
 from outrider_operator.api.v1alpha1 import SpeculativeModel
 from outrider_operator.local.cores import machine_cores
 from outrider_operator.local.plan import Machine, local_network, plan_run
-from outrider_operator.local.ports import free_port
+from outrider_operator.local.ports import LOOPBACK
 from outrider_operator.local.role import Phase, Role
 
 from benchmarks.counters import FIRST_TOKEN, moved, parse_counters
@@ -27,7 +29,6 @@ from benchmarks.watch import until_idle
 LOADING_S = 600.0
 CONNECTING_S = 30.0
 ANSWER_S = 900.0
-FIRST_PORT = 18000
 
 
 class Pods:
@@ -195,7 +196,9 @@ def _pinned(cores: Sequence[int] | None) -> str:
 
 
 def _free_ports(count: int) -> list[int]:
-    ports: list[int] = []
-    while len(ports) < count:
-        ports.append(free_port(ports[-1] + 1 if ports else FIRST_PORT, set(ports)))
-    return ports
+    """Ports that the system picks: all held until the last is known, so that they differ."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((LOOPBACK, 0))
+        return [each.getsockname()[1] for each in sockets]

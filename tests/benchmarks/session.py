@@ -7,8 +7,8 @@ import os
 import signal
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,15 @@ from outrider_serving.models.cache import size_bytes
 from transformers import PreTrainedTokenizerBase
 
 from benchmarks import comparison, identity, machine, report, tables
+from benchmarks.errors import BenchError
+from benchmarks.estimate import Estimate
 from benchmarks.fleet import DTYPE, Fleet, Plan, needed_bytes
+from benchmarks.goals import OUTRIDER, OUTRIDER_OFF, OWN, OWN_OFF
 from benchmarks.hf_worker import LOOKUP_TOKENS
 from benchmarks.prompts import LONGEST_TOKENS, OWN_PROMPTS, Chosen, Prompt, choose, questions_of, read_questions
 from benchmarks.runs import Run
 from benchmarks.screen import Screen, duration
-from benchmarks.systems import PAIR_S, Cores, Pair, cases
+from benchmarks.systems import PAIR_S, Cores, Pair, parts
 
 # What the float32 comparison is made over: prose, code, and a text that is copied.
 IDENTITY_CATEGORIES = ("coding", "copying", "writing")
@@ -66,12 +69,10 @@ class Session:
         )
         self._tokenizer = self._load_tokenizer(settings.pair.target)
         self._chosen = self._choose()
-        self._why_not_own = self._own_problem()
-        own = settings.pair.draft is not None and self._why_not_own is None
+        self._parts = parts(settings.pair, self._bench.cores)
         longest_tokens = LONGEST_TOKENS + settings.tokens
-        self._cases = cases(own=own)
         self._fleet = Fleet(
-            Plan(settings.pair, settings.draft_dtype, longest_tokens, own, settings.mend_transformers),
+            Plan(settings.pair, settings.draft_dtype, longest_tokens, settings.mend_transformers),
             self._bench,
         )
         self._machine = machine.describe()
@@ -100,36 +101,61 @@ class Session:
             self._screen.console.print(f"{what}: {self._settings.json}", highlight=False, soft_wrap=True)
 
     async def _compare(self) -> None:
-        settings, chosen = self._settings, self._chosen
-        await self._fleet.start(self._screen.say)
-        self._screen.say("warming up")
-        shortest = min(chosen.prompts, key=lambda prompt: len(prompt.tokens))
-        estimate = await comparison.warm_up(self._fleet, self._cases, shortest, settings.tokens)
-        steps = comparison.schedule(self._cases, chosen.prompts, settings.rounds)
-        left_s = estimate.left_s([(case, len(prompt.tokens)) for _, case, prompt in steps])
-        then = ", and then the float32 comparison" if settings.identity else ""
-        self._screen.say(f"{len(steps)} runs of {settings.tokens} tokens: about {duration(left_s)}{then}")
-        self._screen.begin(len(steps))
+        settings, prompts, say = self._settings, self._chosen.prompts, self._screen.say
+        self._check_memory()
+        estimate = Estimate(settings.tokens)
+        shortest = min(prompts, key=lambda prompt: len(prompt.tokens))
+        schedules = [comparison.schedule(cases, prompts, settings.rounds) for cases in self._parts]
+        total = sum(map(len, schedules))
 
         def done(run: Run, left_s: float) -> None:
             self._runs.append(run)
-            self._screen.ran(run, len(self._runs), len(steps), left_s)
+            self._screen.ran(run, len(self._runs), total, left_s)
             self._save(complete=False)
 
-        await comparison.compare(self._fleet, steps, estimate, done)
-        await self._fleet.stop()
+        for part, cases in enumerate(self._parts):
+            await self._fleet.start(cases, say)
+            say("warming up")
+            await comparison.warm_up(self._fleet, cases, shortest, estimate)
+            if part == 0:
+                self._assume_own(estimate)
+                left_s = estimate.left_s(comparison.work_of(list(chain(*schedules))))
+                then = ", and then the float32 comparison" if settings.identity else ""
+                say(f"{total} runs of {settings.tokens} tokens: about {duration(left_s)}{then}")
+                self._screen.begin(total)
+            later = list(chain(*schedules[part + 1 :]))
+            await comparison.compare(self._fleet, schedules[part], later, estimate, done)
+            await self._fleet.stop()
+
+    def _assume_own(self, estimate: Estimate) -> None:
+        """On their share of the cores the target and the pair take that much longer, until they have been warmed up."""
+        slower = len(self._bench.cores.all) / len(self._bench.cores.target)
+        estimate.assume(OWN, OUTRIDER, slower)
+        estimate.assume(OWN_OFF, OUTRIDER_OFF, slower)
+
+    def _check_memory(self) -> None:
+        """Raises BenchError: with too little, weights of those that wait would be read from disk again."""
+        models = [self._settings.pair.target, self._settings.pair.draft]
+        target_bytes, draft_bytes = (size_bytes(self._bench.path(model)) if model else 0 for model in models)
+        needed, free = needed_bytes(target_bytes, draft_bytes), psutil.virtual_memory().available
+        if free < needed:
+            have = f"needs {needed / 2**30:.0f} GiB of free memory, of which there are {free / 2**30:.0f}"
+            raise BenchError(f"pair {self._settings.pair.name} {have}; end other programs, or measure pair s")
 
     async def _check_identity(self) -> None:
         questions = {question.category: question for question in reversed(read_questions(OWN_PROMPTS))}
         for phase in identity.phases(self._settings.pair, self._settings.tokens):
-            with suppress(loading.ModelNotFound):
-                tokenizer = self._load_tokenizer(phase.model)
-                prompts = [
-                    Prompt(category, category, _chat(tokenizer, questions[category].text))
-                    for category in IDENTITY_CATEGORIES[: phase.prompts]
-                ]
-                self._identity.append(await identity.check(phase, prompts, self._bench))
-                self._save(complete=False)
+            try:
+                tokenizer = loading.load_tokenizer(self._bench.path(phase.model))
+            except ValueError as error:
+                self._identity.append({"model": phase.model, "identical": None, "why": str(error)})
+                continue
+            prompts = [
+                Prompt(category, category, _chat(tokenizer, questions[category].text))
+                for category in IDENTITY_CATEGORIES[: phase.prompts]
+            ]
+            self._identity.append(await identity.check(phase, prompts, self._bench))
+            self._save(complete=False)
 
     def _load_tokenizer(self, model: str) -> PreTrainedTokenizerBase:
         try:
@@ -151,19 +177,6 @@ class Session:
             settings.per_category,
         )
 
-    def _own_problem(self) -> str | None:
-        """Why the draft cannot have cores of its own beside the other systems, None when it can or there is none."""
-        pair = self._settings.pair
-        if pair.draft is None:
-            return None
-        if not self._bench.cores.draft:
-            return "this machine has one core"
-        target_bytes, draft_bytes = (size_bytes(self._bench.path(model)) for model in (pair.target, pair.draft))
-        needed = needed_bytes(target_bytes, draft_bytes, own=True)
-        if psutil.virtual_memory().available < needed:
-            return f"with them all systems need {needed / 2**30:.0f} GiB of free memory"
-        return None
-
     def _introduce(self) -> None:
         settings, chosen = self._settings, self._chosen
         left_out = ", ".join(f"{category} {count}" for category, count in chosen.too_long.items())
@@ -172,8 +185,8 @@ class Session:
         say(f"prompts: {len(chosen.prompts)} of {settings.prompts}")
         if left_out:
             say(f"left out, longer than {LONGEST_TOKENS} tokens: {left_out}")
-        if self._why_not_own is not None:
-            say(f"own and own_off are not run: {self._why_not_own}")
+        if settings.pair.draft is not None and not self._bench.cores.draft:
+            say("own and own_off are not run: this machine has one core")
         say(f"logs: {self._bench.folder}")
 
     def _save(self, *, complete: bool) -> dict[str, Any]:

@@ -72,13 +72,17 @@ class Cores:
         return cls(tuple(available), tuple(available[:half]), tuple(available[half:]))
 
 
-def cases(*, own: bool) -> list[Case]:
-    """Everything that a prompt is run through. own: a draft on cores of its own as well."""
-    greedy = [System.OUTRIDER, System.OUTRIDER_OFF, System.HF_GENERATE, System.HF_ASSISTED]
-    if own:
-        greedy += [System.OWN, System.OWN_OFF]
+def parts(pair: Pair, cores: Cores) -> list[list[Case]]:
+    """The comparisons of a pair, one after another; what is compared with each other is loaded at once.
+
+    Not all six: on the machine that a pair is meant for, the last of them would push others' weights out of memory.
+    """
+    shared = [System.OUTRIDER, System.OUTRIDER_OFF, System.HF_GENERATE, System.HF_ASSISTED]
     sampled = [System.OUTRIDER, System.OUTRIDER_OFF]
-    return [Case(system, 0.0) for system in greedy] + [Case(system, 1.0) for system in sampled]
+    found = [[Case(system, 0.0) for system in shared] + [Case(system, 1.0) for system in sampled]]
+    if pair.draft is not None and cores.draft:
+        found.append([Case(System.OWN, 0.0), Case(System.OWN_OFF, 0.0)])
+    return found
 
 
 def rotated(all_cases: Sequence[Case], by: int) -> list[Case]:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import pytest
 from benchmarks.comparison import schedule
 from benchmarks.counters import moved, parse_counters
 from benchmarks.estimate import SETTLE_S, Estimate
-from benchmarks.goals import OUTRIDER, OUTRIDER_OFF
+from benchmarks.goals import OUTRIDER, OUTRIDER_OFF, OWN
 from benchmarks.prompts import COPYING, OWN_PROMPTS, Prompt, Question, choose, questions_of, read_questions
 from benchmarks.runs import Answer
-from benchmarks.systems import Cores, System, cases, resource
+from benchmarks.systems import PAIR_Q, PAIR_S, Cores, System, parts, resource
 from outrider_operator.resources.placement import Placement, placement
 from outrider_serving.cli import FlagError
 from unit.benchmarks.measured import encode
+
+TWO_CORES = Cores.split([0, 1])
 
 
 def questions(*categories: str) -> list[Question]:
@@ -58,7 +61,7 @@ def test_the_own_prompts_cover_every_category_twice_at_least() -> None:
 
 def test_every_prompt_goes_through_every_system_before_the_next_in_another_order() -> None:
     prompts = [Prompt(name, "qa", (1,)) for name in ("a", "b")]
-    all_cases = cases(own=True)
+    all_cases = parts(PAIR_Q, TWO_CORES)[0]
     steps = schedule(all_cases, prompts, rounds=1)
     first, second = steps[: len(all_cases)], steps[len(all_cases) :]
     assert {prompt.id for _, _, prompt in first} == {"a"}
@@ -66,8 +69,14 @@ def test_every_prompt_goes_through_every_system_before_the_next_in_another_order
     assert first[0][1] != second[0][1]
 
 
+def test_a_draft_of_its_own_is_compared_apart_and_only_where_there_is_one_with_a_core_for_it() -> None:
+    _, own = parts(PAIR_Q, TWO_CORES)
+    assert [case.system for case in own] == [System.OWN, System.OWN_OFF]
+    assert len(parts(PAIR_Q, Cores.split([0]))) == len(parts(PAIR_S, TWO_CORES)) == 1
+
+
 def test_transformers_are_compared_greedily_only() -> None:
-    sampled = {case.system for case in cases(own=True) if case.temperature > 0}
+    sampled = {case.system for case in chain(*parts(PAIR_Q, TWO_CORES)) if case.temperature > 0}
     assert sampled == {System.OUTRIDER, System.OUTRIDER_OFF}
 
 
@@ -104,6 +113,8 @@ def test_an_estimate_follows_the_pace_of_the_run_itself() -> None:
     once = SETTLE_S + 0.1 * 20 + 0.2 * 11
     work = [(OUTRIDER, 20), (OUTRIDER_OFF, 20)]
     assert estimate.left_s(work) == pytest.approx(2 * once)
+    estimate.assume(OWN, OUTRIDER, 3.0)
+    assert estimate.left_s([(OWN, 20)]) == pytest.approx(3 * once - 2 * SETTLE_S)
     estimate.took(work[0], 2 * once)
     assert estimate.left_s(work[1:]) == pytest.approx(2 * once)
 
