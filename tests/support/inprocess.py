@@ -50,13 +50,13 @@ class HandCarried(RemoteDrafter):
         # Over the wire and back, so that only what the messages hold arrives.
         self.engine.handle(0, pb.TargetMessage.FromString(message.SerializeToString()))
 
-    def collect(self, asks: Many[Ask], patience_s: float) -> Mapping[int, Tree]:
+    def collect(self, asks: Many[Ask], patience_s: float, longest_s: float) -> Mapping[int, Tree]:
         while (report := self.engine.step()) is not None:
             for message in report.messages.values():
                 self._receive(pb.DraftMessage.FromString(message.SerializeToString()))
             if not any(self._awaited(ask.sequence) for ask in asks):
                 break
-        return super().collect(asks, 0.0)
+        return super().collect(asks, 0.0, 0.0)
 
     def reconnect(self) -> None:
         """The draft was killed and came back: it knows nothing."""

@@ -57,9 +57,10 @@ class Drafter(Protocol):
         """Tells the draft what was committed, and that trees below it are wanted. Does not wait."""
         ...
 
-    def collect(self, asks: Many[Ask], patience_s: float) -> Mapping[int, Tree]:
+    def collect(self, asks: Many[Ask], patience_s: float, longest_s: float) -> Mapping[int, Tree]:
         """The asked sequences' trees, rooted at the last token of each ask. Waits, as long as the draft is
-        heard of every `patience_s`, for those that are to come; a sequence without a tree is not in the result.
+        heard of every `patience_s` and never longer than `longest_s`, for those that are to come; a sequence
+        without a tree is not in the result.
         """
         ...
 
@@ -76,7 +77,7 @@ class NoDraft:
 
     def ask(self, asks: Many[Ask]) -> None: ...
 
-    def collect(self, asks: Many[Ask], patience_s: float) -> Mapping[int, Tree]:
+    def collect(self, asks: Many[Ask], patience_s: float, longest_s: float) -> Mapping[int, Tree]:
         return {}
 
     def close(self, sequence: int) -> None: ...

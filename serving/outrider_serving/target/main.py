@@ -81,7 +81,7 @@ def serve(
     ] = 0.02,
     draft_patience_ms: Annotated[
         float | None,
-        typer.Option("--draft-patience-ms", min=0, help="Silence of the draft to bear; absent: one step."),
+        typer.Option("--draft-patience-ms", min=0, help="Longest wait for a tree in a step; absent: weighed."),
     ] = None,
     fallback: Annotated[
         Fallback,

@@ -121,13 +121,11 @@ class RemoteDrafter:
                 )
             )
 
-    def collect(self, asks: Many[Ask], patience_s: float) -> Mapping[int, Tree]:
+    def collect(self, asks: Many[Ask], patience_s: float, longest_s: float) -> Mapping[int, Tree]:
         sequences = [ask.sequence for ask in asks]
         with self._changed:
             started_s = self._heard_s = time.monotonic()
-            # A draft that keeps sending and never ends is bounded too: a level a patience, and no more levels
-            # than were asked for.
-            latest_s = started_s + patience_s * (self._shape.max_depth + 1)
+            latest_s = started_s + longest_s
             while self.available and any(self._awaited(sequence) for sequence in sequences):
                 left_s = min(self._heard_s + patience_s, latest_s) - time.monotonic()
                 if left_s <= 0:

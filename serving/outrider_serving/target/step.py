@@ -178,7 +178,7 @@ class TargetStep:
             return Drafting(self._selected(decoding, lookups, 0.0))
         started = time.perf_counter()
         self._drafter.ask(asks)
-        found = self._drafter.collect(asks, self._patience_s(decoding))
+        found = self._drafter.collect(asks, *self._patience_s(decoding))
         wait_s = time.perf_counter() - started
         merged = [merge(found.get(s.id, Tree()), lookup) for s, lookup in zip(decoding, lookups, strict=True)]
         return Drafting(self._selected(decoding, merged, wait_s), True, len(found), wait_s)
@@ -208,15 +208,18 @@ class TargetStep:
             target_step_s=self.step_time.of(max(1, len(self.running))),
         )
 
-    def _patience_s(self, decoding: list[Sequence]) -> float:
-        """How long the draft may be silent. By default a few plain steps, so that one stall of the machine is
-        not taken for a dead draft, and for a sequence's first tree as long again as its prompt took the target.
-        Bounded by the gate: two silent steps, and the draft rests.
+    def _patience_s(self, decoding: list[Sequence]) -> tuple[float, float]:
+        """How long the draft may be silent, and how long a step waits at most, in seconds.
+
+        By default a few plain steps of silence, so that one stall of the machine is not taken for a dead draft, and for
+        a sequence's first tree as long again as its prompt took the target; and as many levels as were asked for, since
+        a draft could go on sending for ever. The gate bounds the rest: after two silent steps the draft rests.
         """
         if self._policy.draft_patience_s is not None:
-            return self._policy.draft_patience_s
+            return self._policy.draft_patience_s, self._policy.draft_patience_s
         first = max(s.prefill_s if s.output_length <= 1 else 0.0 for s in decoding)
-        return PATIENCE_STEPS * self.step_time.of(len(decoding)) + first
+        silence_s = PATIENCE_STEPS * self.step_time.of(len(decoding)) + first
+        return silence_s, silence_s * (self._policy.max_depth + 1)
 
     def _select(self, decoding: list[Sequence], trees: list[Tree], spent_s: float) -> Selection:
         paths = []
