@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from outrider_serving import flags, loading
 from outrider_serving.cli import FlagError
-from outrider_serving.engine.attention import ATTENTION
+from outrider_serving.engine.attention import ATTENTION, UnsupportedModel
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.warmup import measure_forwards
 
@@ -48,7 +48,11 @@ def load_role(
         raise FlagError("--model", str(error)) from None
     length = flags.context_length(max_model_len, own_length)
     runner = ModelRunner(model)
-    role = Role(model_name or flags.model_name(uri), runner, tokenizer, length, dict(measure_forwards(runner)))
+    try:
+        forwards_s = dict(measure_forwards(runner))
+    except UnsupportedModel as error:
+        raise FlagError("--model", f"{uri}: {error}") from None
+    role = Role(model_name or flags.model_name(uri), runner, tokenizer, length, forwards_s)
     log.info(
         "model loaded",
         model=role.model_name,

@@ -89,6 +89,10 @@ class PackedBatch:
         return self._masks[window]
 
 
+class UnsupportedModel(ValueError):
+    """The model's attention needs what is not there; the message says what."""
+
+
 def packed_attention(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -110,7 +114,7 @@ def packed_attention(
     that the queries of a group share their keys without a copy (grouped-query attention).
     """
     if s_aux is not None:
-        raise NotImplementedError("attention sinks are not supported; serve a model without them")
+        raise UnsupportedModel("its attention has sinks, which are not supported; serve a model without them")
     heads, total, head_dim = query.shape[1:]
     kv_heads = key.shape[1]
     layer: int = module.layer_idx  # type: ignore[assignment]
