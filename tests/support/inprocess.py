@@ -19,8 +19,10 @@ from outrider_serving.target.budget import StepTime
 from outrider_serving.target.drafters import Ask, Drafter, DraftState, DraftStatus, NoDraft
 from outrider_serving.target.ngram import NGramIndex
 from outrider_serving.target.remote import RemoteDrafter
+from outrider_serving.target.scheduler import Scheduler
 from outrider_serving.target.sequence import Sequence
-from outrider_serving.target.step import SpeculationPolicy, TargetStep
+from outrider_serving.target.speculation import Speculation, SpeculationPolicy
+from outrider_serving.target.step import TargetStep
 
 STEP_TIME = ((1, 1.0), (64, 1.1))
 
@@ -81,8 +83,8 @@ def shape_of(policy: SpeculationPolicy) -> pb.TreeShape:
 def target_step(
     runner: ModelRunner, policy: SpeculationPolicy, drafter: Drafter | None = None, **options: Any
 ) -> TargetStep:
-    options = {"max_num_seqs": 16, **options}
-    return TargetStep(runner, drafter or NoDraft(), policy, StepTime(STEP_TIME), **options)
+    speculation = Speculation(drafter or NoDraft(), policy, StepTime(STEP_TIME))
+    return TargetStep(runner, Scheduler(**{"max_num_seqs": 16, **options}), speculation)
 
 
 _ids = itertools.count(1)
@@ -103,7 +105,7 @@ def sequence_of(
         max_model_len_tokens=1024,
         emit=emit,
         abort=lambda: None,
-        calibration=Calibration(step.calibration),
+        calibration=Calibration(step.speculation.calibration),
         ngrams=NGramIndex(),
     )
 
@@ -117,7 +119,8 @@ def generate(
     """Runs all prompts at once to their ends and gives the output tokens of each."""
     each = [sampling] * len(prompts) if isinstance(sampling, SamplingParams) else list(sampling)
     sequences = [sequence_of(step, prompt, params) for prompt, params in zip(prompts, each, strict=True)]
-    step.waiting.extend(sequences)
+    for sequence in sequences:
+        step.scheduler.add(sequence)
     for count in itertools.count():
         if step.step() is None:
             break

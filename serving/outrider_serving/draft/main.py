@@ -16,7 +16,8 @@ from prometheus_client import CollectorRegistry
 from outrider_serving import flags, loading, logs
 from outrider_serving.cli import run
 from outrider_serving.draft.engine import DraftEngine
-from outrider_serving.draft.server import Description, DraftServicer, DraftThread
+from outrider_serving.draft.server import Description, DraftLoop, DraftServicer
+from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import DraftMetrics
 from outrider_serving.probes import probes_app
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
@@ -50,7 +51,8 @@ def serve(
     logs.configure("draft")
     probes = flags.listen("--http-port", host, http_port)
     flags.listen("--port", host, port).close()
-    role = load_role(model, model_mirror, revision, dtype, max_model_len)
+    thread = EngineThread()
+    role = thread.call(lambda: load_role(model, model_mirror, revision, dtype, max_model_len))
     about = Description(
         model=role.model_name,
         tokenizer_fingerprint=loading.tokenizer_fingerprint(role.tokenizer),
@@ -59,31 +61,33 @@ def serve(
         dtype=str(role.runner.model.dtype).removeprefix("torch."),
     )
     engine = DraftEngine(role.runner, max_num_seqs, role.max_model_len_tokens, role.forwards_s[LEVEL_ROWS])
-    return uvloop.run(_serve(about, engine, host, port, probes))
+    return uvloop.run(_serve(about, thread, engine, host, port, probes))
 
 
-async def _serve(about: Description, engine: DraftEngine, host: str, port: int, probes: socket.socket) -> int:
+async def _serve(
+    about: Description, thread: EngineThread, engine: DraftEngine, host: str, port: int, probes: socket.socket
+) -> int:
     registry = CollectorRegistry()
     loop = asyncio.get_running_loop()
     failed = asyncio.Event()
-    thread = DraftThread(
+    drafting = DraftLoop(
         engine, DraftMetrics(registry, about.model), on_failure=lambda: loop.call_soon_threadsafe(failed.set)
     )
     drafts = grpc.aio.server()
-    rpc.add_DraftServicer_to_server(DraftServicer(about, thread), drafts)
+    rpc.add_DraftServicer_to_server(DraftServicer(about, drafting), drafts)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     drafts.add_insecure_port(address)
     http = Server(probes_app(about.model, registry, lambda: not failed.is_set()), drain_s=1)
     for ends in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(ends, http.end)
-    thread.start()
+    drafting.start(thread)
     await drafts.start()
     log.info("drafting", address=address)
     watch = asyncio.create_task(http.end_on(failed))
     await http.serve(sockets=[probes])
     watch.cancel()
     await drafts.stop(grace=0.2)
-    await asyncio.to_thread(thread.stop)
+    await asyncio.to_thread(drafting.stop)
     return 1 if failed.is_set() else 0
 
 

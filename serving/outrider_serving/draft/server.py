@@ -1,4 +1,4 @@
-"""The draft's gRPC face, and the thread that runs its engine."""
+"""The draft's gRPC face, and the loop that runs its engine."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import itertools
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import grpc
 import structlog
 
 from outrider_serving.draft.engine import DraftEngine
+from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import DraftMetrics
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
@@ -30,8 +32,10 @@ class Arrived:
     message: pb.TargetMessage | None
 
 
-class DraftThread:
-    """Runs a DraftEngine. Streams hand messages in and are handed messages on their own event loop."""
+class DraftLoop:
+    """Runs a DraftEngine in the engine thread. Streams hand messages in and are handed messages on their own
+    event loop.
+    """
 
     def __init__(self, engine: DraftEngine, metrics: DraftMetrics, on_failure: Callable[[], object]) -> None:
         self._engine = engine
@@ -41,19 +45,21 @@ class DraftThread:
         self._outboxes: dict[int, Callable[[pb.DraftMessage], None]] = {}
         self._ids = itertools.count(1)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._loop: Future[None] | None = None
 
     @property
     def free_sequences(self) -> int:
         return self._engine.free_sequences
 
-    def start(self) -> None:
-        self._thread.start()
+    def start(self, thread: EngineThread) -> None:
+        """`thread` is busy with the engine from now on."""
+        self._loop = thread.submit(self._run)
 
     def stop(self) -> None:
         self._stopping.set()
         self._inbox.put(None)
-        self._thread.join()
+        if self._loop is not None:
+            self._loop.result()
 
     def open_stream(self, deliver: Callable[[pb.DraftMessage], None]) -> int:
         """`deliver` is called from the engine's thread."""
@@ -124,9 +130,9 @@ class Description:
 class DraftServicer(rpc.DraftServicer):
     """One coroutine a stream in each direction; the work is the thread's."""
 
-    def __init__(self, description: Description, thread: DraftThread) -> None:
+    def __init__(self, description: Description, loop: DraftLoop) -> None:
         self._description = description
-        self._thread = thread
+        self._loop = loop
 
     async def Describe(
         self,
@@ -140,7 +146,7 @@ class DraftServicer(rpc.DraftServicer):
             vocabulary_size=about.vocabulary_size,
             max_model_len_tokens=about.max_model_len_tokens,
             dtype=about.dtype,
-            free_sequences=self._thread.free_sequences,
+            free_sequences=self._loop.free_sequences,
         )
 
     async def Speculate(
@@ -150,7 +156,7 @@ class DraftServicer(rpc.DraftServicer):
     ) -> AsyncIterator[pb.DraftMessage]:
         loop = asyncio.get_running_loop()
         outbox: asyncio.Queue[pb.DraftMessage | None] = asyncio.Queue()
-        stream = self._thread.open_stream(lambda message: _hand_over(loop, outbox, message))
+        stream = self._loop.open_stream(lambda message: _hand_over(loop, outbox, message))
         reader = asyncio.create_task(self._read(stream, request_iterator, outbox))
         log.info("target connected", stream=stream, peer=context.peer())
         try:
@@ -158,7 +164,7 @@ class DraftServicer(rpc.DraftServicer):
                 yield message
         finally:
             reader.cancel()
-            self._thread.close_stream(stream)
+            self._loop.close_stream(stream)
             log.info("target gone", stream=stream)
 
     async def _read(
@@ -169,7 +175,7 @@ class DraftServicer(rpc.DraftServicer):
     ) -> None:
         try:
             async for message in messages:
-                self._thread.receive(stream, message)
+                self._loop.receive(stream, message)
         finally:
             outbox.put_nowait(None)
 

@@ -7,6 +7,7 @@ import itertools
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 
 import structlog
 from transformers import PreTrainedTokenizerBase
@@ -15,6 +16,7 @@ from outrider_serving.engine.calibration import Calibration
 from outrider_serving.engine.detokenizer import Detokenizer
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.request import Delta, Request, RequestError
+from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import RequestTimer, TargetMetrics
 from outrider_serving.target.ngram import NGramIndex
 from outrider_serving.target.sequence import Sequence
@@ -30,7 +32,7 @@ class EngineStopped(RuntimeError):
 
 
 class TargetEngine:
-    """A `Generator` (see engine/request.py). One thread runs the steps; nothing else touches model, cache or
+    """A `Generator` (see engine/request.py). The engine thread runs the steps; nothing else touches model, cache or
     sequences.
     """
 
@@ -57,7 +59,7 @@ class TargetEngine:
         self._ids = itertools.count(1)
         self._stopping = threading.Event()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._loop: Future[None] | None = None
 
     @property
     def model_name(self) -> str:
@@ -67,14 +69,16 @@ class TargetEngine:
     def max_model_len_tokens(self) -> int:
         return self._max_model_len_tokens
 
-    def start(self) -> None:
-        self._thread.start()
+    def start(self, thread: EngineThread) -> None:
+        """`thread` is busy with the steps from now on."""
+        self._loop = thread.submit(self._run)
 
     def stop(self) -> None:
-        """Ends the thread after the step that it is in."""
+        """Returns after the step that is under way."""
         self._stopping.set()
         self._inbox.put(None)
-        self._thread.join()
+        if self._loop is not None:
+            self._loop.result()
 
     async def generate(self, request: Request) -> AsyncIterator[Delta]:
         length = len(request.prompt_tokens)
@@ -133,18 +137,19 @@ class TargetEngine:
             max_model_len_tokens=self._max_model_len_tokens,
             emit=emit,
             abort=abort,
-            calibration=Calibration(self._step.calibration),
+            calibration=Calibration(self._step.speculation.calibration),
             ngrams=NGramIndex(),
         )
 
     def _run(self) -> None:
+        scheduler = self._step.scheduler
         try:
             while not self._stopping.is_set():
-                self._take_in(wait=not (self._step.running or self._step.waiting))
+                self._take_in(wait=scheduler.idle)
                 report = self._step.step()
                 if report is not None:
-                    self._metrics.record(report, self._step.goodput_gain)
-                self._metrics.set_load(len(self._step.running), len(self._step.waiting), self._step.kv_rows)
+                    self._metrics.record(report, self._step.speculation.goodput_gain)
+                self._metrics.set_load(len(scheduler.running), len(scheduler.waiting), scheduler.kv_rows)
         except Exception:
             # A step that failed halfway leaves caches that cannot be trusted: the process ends, and is started anew.
             log.exception("engine failed")
@@ -152,7 +157,7 @@ class TargetEngine:
         finally:
             self._ended.set()
             self._take_in(wait=False)
-            for sequence in [*self._step.running, *self._step.waiting]:
+            for sequence in [*scheduler.running, *scheduler.waiting]:
                 sequence.abort()
 
     def _take_in(self, wait: bool) -> None:
@@ -161,7 +166,7 @@ class TargetEngine:
             sequence = self._inbox.get(timeout=IDLE_POLL_S) if wait else self._inbox.get_nowait()
             while True:
                 if sequence is not None:
-                    self._step.waiting.append(sequence)
+                    self._step.scheduler.add(sequence)
                 sequence = self._inbox.get_nowait()
         except queue.Empty:
             return

@@ -17,6 +17,7 @@ from outrider_serving import flags, loading, logs
 from outrider_serving.api.app import create_app
 from outrider_serving.api.health import DraftHealth, HealthReport, SpeculationHealth
 from outrider_serving.cli import FlagError, run
+from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import TargetMetrics
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.role import Role, load_role
@@ -25,7 +26,9 @@ from outrider_serving.target.budget import StepTime
 from outrider_serving.target.drafters import Drafter, NoDraft
 from outrider_serving.target.engine import TargetEngine
 from outrider_serving.target.remote import RemoteDrafter
-from outrider_serving.target.step import SpeculationPolicy, TargetStep
+from outrider_serving.target.scheduler import Scheduler
+from outrider_serving.target.speculation import Speculation, SpeculationPolicy
+from outrider_serving.target.step import TargetStep
 
 log = structlog.get_logger()
 
@@ -104,9 +107,10 @@ def serve(
     if draft is not None and ":" not in draft:
         raise FlagError("--draft", f"{draft!r} has no port; give HOST:PORT")
     listener = flags.listen("--port", host, port)
-    role = load_role(model, model_mirror, revision, dtype, max_model_len, served_model_name)
+    thread = EngineThread()
+    role = thread.call(lambda: load_role(model, model_mirror, revision, dtype, max_model_len, served_model_name))
     drafts = draft if mode is not Mode.OFF else None
-    return uvloop.run(_serve(role, policy, placement, max_num_seqs, listener, drafts))
+    return uvloop.run(_serve(thread, role, policy, placement, max_num_seqs, listener, drafts))
 
 
 def _drafter(role: Role, policy: SpeculationPolicy, draft: str | None) -> Drafter:
@@ -124,6 +128,7 @@ def _drafter(role: Role, policy: SpeculationPolicy, draft: str | None) -> Drafte
 
 
 async def _serve(
+    thread: EngineThread,
     role: Role,
     policy: SpeculationPolicy,
     placement: Placement,
@@ -142,7 +147,11 @@ async def _serve(
         role.model_name,
         role.runner,
         role.tokenizer,
-        TargetStep(role.runner, drafter, policy, StepTime(list(role.forwards_s.items())), max_num_seqs),
+        TargetStep(
+            role.runner,
+            Scheduler(max_num_seqs),
+            Speculation(drafter, policy, StepTime(list(role.forwards_s.items()))),
+        ),
         metrics,
         loading.eos_token_ids(model.config, model.generation_config, role.tokenizer),
         role.max_model_len_tokens,
@@ -162,7 +171,7 @@ async def _serve(
     server = Server(face, DRAIN_S)
     for ends in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(ends, server.end)
-    engine.start()
+    engine.start(thread)
     connection = asyncio.create_task(drafter.run()) if isinstance(drafter, RemoteDrafter) else None
     watch = asyncio.create_task(server.end_on(failed))
     log.info(

@@ -9,14 +9,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import grpc
 import pytest
 from outrider_serving.draft.engine import DraftEngine
-from outrider_serving.draft.server import Description, DraftServicer, DraftThread
+from outrider_serving.draft.server import Description, DraftLoop, DraftServicer
 from outrider_serving.engine.request import SamplingParams
+from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import DraftMetrics
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
 from outrider_serving.target.drafters import DraftState
 from outrider_serving.target.remote import RemoteDrafter
-from outrider_serving.target.step import SpeculationPolicy, StepReport, TargetStep
+from outrider_serving.target.speculation import SpeculationPolicy
+from outrider_serving.target.step import StepReport, TargetStep
 from prometheus_client import CollectorRegistry
 from support.inprocess import sequence_of, shape_of, target_step
 from support.pair import VOCABULARY, random_pair
@@ -31,22 +33,22 @@ WAIT_S = 20.0
 @contextlib.asynccontextmanager
 async def draft_server(port: int = 0, fingerprint: str = "same") -> AsyncIterator[int]:
     """A draft of pair R in this process, behind a real port."""
-    thread = DraftThread(
+    loop = DraftLoop(
         DraftEngine(PAIR.draft, max_num_seqs=8, max_model_len_tokens=1024),
         DraftMetrics(CollectorRegistry(), "R"),
         on_failure=lambda: pytest.fail("the draft's engine failed"),
     )
     server = grpc.aio.server()
     about = Description("R", fingerprint, VOCABULARY, 1024, "float32")
-    rpc.add_DraftServicer_to_server(DraftServicer(about, thread), server)
+    rpc.add_DraftServicer_to_server(DraftServicer(about, loop), server)
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
-    thread.start()
+    loop.start(EngineThread())
     await server.start()
     try:
         yield bound
     finally:
         await server.stop(grace=None)
-        await asyncio.to_thread(thread.stop)
+        await asyncio.to_thread(loop.stop)
 
 
 @contextlib.asynccontextmanager
@@ -70,7 +72,8 @@ async def run(
 ) -> tuple[list[list[int]], list[StepReport]]:
     """All prompts to their ends, the engine's steps in a thread of their own; `disturb` before step number `at`."""
     sequences = [sequence_of(step, prompt, SAMPLING) for prompt in PROMPTS]
-    step.waiting.extend(sequences)
+    for sequence in sequences:
+        step.scheduler.add(sequence)
     reports: list[StepReport] = []
     while True:
         if len(reports) == at and disturb is not None:

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 import pytest
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.request import Delta, Request, RequestError, SamplingParams
+from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import TargetMetrics
 from outrider_serving.target.engine import EngineStopped, TargetEngine
-from outrider_serving.target.step import SpeculationPolicy, TargetStep
+from outrider_serving.target.speculation import SpeculationPolicy
+from outrider_serving.target.step import TargetStep
 from prometheus_client import CollectorRegistry
 from support.inprocess import target_step
 from support.pair import random_llama
@@ -38,7 +40,7 @@ class Running:
             max_model_len_tokens=CONTEXT,
             on_failure=lambda: self.failures.append(True),
         )
-        self.engine.start()
+        self.engine.start(EngineThread())
 
     async def tokens(self, prompt: list[int], max_tokens: int = 20) -> list[int]:
         deltas = [delta async for delta in self.engine.generate(request(prompt, max_tokens))]

@@ -18,7 +18,7 @@ from outrider_serving.engine.request import SamplingParams
 from outrider_serving.engine.sampler import Choice, Sampling
 from outrider_serving.engine.tree import Tree
 from outrider_serving.target import step as step_module
-from outrider_serving.target.step import SpeculationPolicy
+from outrider_serving.target.speculation import SpeculationPolicy
 from outrider_serving.target.verify import Walk, verify
 from support.inprocess import HandCarried, draft_engine, generate, shape_of, target_step
 from support.pair import VOCABULARY, Pair, random_pair

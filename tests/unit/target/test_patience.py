@@ -9,7 +9,7 @@ import pytest
 from outrider_serving.engine.request import SamplingParams
 from outrider_serving.engine.tree import Tree
 from outrider_serving.target.drafters import Ask, NoDraft
-from outrider_serving.target.step import SpeculationPolicy
+from outrider_serving.target.speculation import SpeculationPolicy
 from support.inprocess import generate, target_step
 from support.pair import random_pair
 

@@ -1,0 +1,160 @@
+"""What a step verifies: candidates from n-grams and the draft, and of those the nodes that pay."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
+from typing import Literal
+
+from outrider_serving.engine.calibration import Calibration
+from outrider_serving.engine.tree import Tree, merge
+from outrider_serving.target.budget import DraftGate, Selection, StepTime, select
+from outrider_serving.target.drafters import Ask, Drafter
+from outrider_serving.target.sequence import Sequence
+
+# A running average of the last few hundred steps.
+GAIN_FADE = 0.995
+PATIENCE_STEPS = 2.0
+
+
+@dataclass(frozen=True)
+class SpeculationPolicy:
+    """spec.speculation of the resource, and how draft and target share hardware (decided by who started them)."""
+
+    mode: Literal["Auto", "Always", "Off"] = "Auto"
+    run_ahead: bool = False
+    max_depth: int = 8
+    max_branches: int = 4
+    max_nodes: int = 32
+    min_probability: float = 0.02
+    draft_patience_s: float | None = None
+    ngrams: bool = True
+
+
+@dataclass(frozen=True)
+class Drafting:
+    """The trees that a step verifies, one a decoding sequence; whether the draft was asked for them, and what
+    it took.
+    """
+
+    trees: list[Tree]
+    asked: bool = False
+    answered: int = 0
+    wait_s: float = 0.0
+
+
+class Speculation:
+    """Asks the draft when that is expected to pay, chooses the nodes, and learns from what a step took."""
+
+    def __init__(self, drafter: Drafter, policy: SpeculationPolicy, step_time: StepTime) -> None:
+        self.calibration = Calibration()
+        self.step_time = step_time
+        self._drafter = drafter
+        self._policy = policy
+        self._gate = DraftGate()
+        self._plain_s = 1.0
+        self._spent_s = 1.0
+
+    @property
+    def goodput_gain(self) -> float:
+        """Tokens a second over what plain steps would have given, lately; 1.0 while nothing is earned."""
+        return self._plain_s / self._spent_s
+
+    def admitted(self, sequences: Many[Sequence]) -> None:
+        """On hardware of its own the draft reads the prompts while the target does."""
+        if sequences and self._policy.run_ahead and self._drafts and self._drafter.available:
+            self._drafter.ask([self._ask_for(sequence, len(sequences)) for sequence in sequences])
+
+    def ended(self, sequences: Many[Sequence]) -> None:
+        for sequence in sequences:
+            self._drafter.close(sequence.id)
+
+    @property
+    def _drafts(self) -> bool:
+        return self._policy.mode != "Off"
+
+    def trees(self, decoding: list[Sequence]) -> Drafting:
+        """The trees of this step: n-grams, and the draft's if asking it is expected to earn more than they do."""
+        if not self._drafts or not decoding:
+            return Drafting([Tree()] * len(decoding))
+        lookups = [self._lookup(sequence) for sequence in decoding]
+        asks = [self._ask_for(sequence, len(decoding)) for sequence in decoding if sequence.remaining > 1]
+        if not asks or not self._drafter.available or not self._asking_pays(decoding, lookups):
+            return Drafting(self._selected(decoding, lookups, 0.0))
+        started = time.perf_counter()
+        self._drafter.ask(asks)
+        found = self._drafter.collect(asks, *self._patience_s(decoding))
+        wait_s = time.perf_counter() - started
+        merged = [merge(found.get(s.id, Tree()), lookup) for s, lookup in zip(decoding, lookups, strict=True)]
+        return Drafting(self._selected(decoding, merged, wait_s), True, len(found), wait_s)
+
+    def _lookup(self, sequence: Sequence) -> Tree:
+        if not self._policy.ngrams:
+            return Tree()
+        sequence.ngrams.extend(sequence.tokens)
+        return sequence.ngrams.propose(self._depth(sequence))
+
+    def _depth(self, sequence: Sequence) -> int:
+        """The bonus token comes on top of an accepted path, so a path is one shorter than what remains."""
+        return min(self._policy.max_depth, sequence.remaining - 1)
+
+    def _asking_pays(self, decoding: list[Sequence], lookups: list[Tree]) -> bool:
+        if self._policy.mode == "Always":
+            return True
+        plain = len(decoding) / self.step_time.of(len(decoding))
+        return self._gate.asks(self._select(decoding, lookups, 0.0).goodput / plain)
+
+    def _ask_for(self, sequence: Sequence, sequences: int) -> Ask:
+        return Ask(
+            sequence=sequence.id,
+            tokens=sequence.tokens,
+            sampling=sequence.sampling,
+            max_nodes=self._policy.max_nodes,
+            target_step_s=self.step_time.of(sequences),
+        )
+
+    def _patience_s(self, decoding: list[Sequence]) -> tuple[float, float]:
+        """How long the draft may be silent, and how long a step waits at most, in seconds.
+
+        By default a few plain steps of silence, so that one stall of the machine is not taken for a dead draft, and for
+        a sequence's first tree as long again as its prompt took the target; and as many levels as were asked for, since
+        a draft could go on sending for ever. The gate bounds the rest: after two silent steps the draft rests.
+        """
+        if self._policy.draft_patience_s is not None:
+            return self._policy.draft_patience_s, self._policy.draft_patience_s
+        first = max(s.prefill_s if s.output_length <= 1 else 0.0 for s in decoding)
+        silence_s = PATIENCE_STEPS * self.step_time.of(len(decoding)) + first
+        return silence_s, silence_s * (self._policy.max_depth + 1)
+
+    def _select(self, decoding: list[Sequence], trees: list[Tree], spent_s: float) -> Selection:
+        paths = []
+        for sequence, tree in zip(decoding, trees, strict=True):
+            depth = self._depth(sequence)
+            conditional = [
+                sequence.calibration.estimate(source, score) if level <= depth else 0.0
+                for source, score, level in zip(tree.sources, tree.scores, tree.depths, strict=True)
+            ]
+            least = self._policy.min_probability
+            paths.append([path if path >= least else 0.0 for path in tree.path_probabilities(conditional)])
+        return select(paths, self.step_time, self._policy.max_nodes, spent_s, force=self._policy.mode == "Always")
+
+    def _selected(self, decoding: list[Sequence], trees: list[Tree], spent_s: float) -> list[Tree]:
+        chosen = self._select(decoding, trees, spent_s).nodes
+        return [tree.keep(nodes) for tree, nodes in zip(trees, chosen, strict=True)]
+
+    def learn(
+        self, decoding: list[Sequence], drafting: Drafting, draft_tokens: int, tokens: int, work_s: float
+    ) -> None:
+        """A step that read no prompt verified `draft_tokens` nodes, emitted `tokens` and took `work_s` besides
+        waiting for the draft.
+        """
+        self.step_time.observe(len(decoding) + draft_tokens, work_s)
+        plain_s = tokens * self.step_time.of(len(decoding)) / len(decoding)
+        spent_s = work_s + drafting.wait_s
+        self._plain_s = GAIN_FADE * self._plain_s + plain_s
+        self._spent_s = GAIN_FADE * self._spent_s + spent_s
+        if drafting.asked:
+            self._gate.drafted_step(plain_s / spent_s, drafting.answered > 0)
+        else:
+            self._gate.plain_step()
