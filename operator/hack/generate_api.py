@@ -69,7 +69,7 @@ def _named(field: str, schema: dict[str, Any], definitions: dict[str, Any]) -> d
     """The schema itself, or, for an object with fields, a reference to the definition that it becomes."""
     if schema.get("x-kubernetes-int-or-string"):
         # Without the pattern, which would make a class of each half; validation has the grammar itself.
-        return {"anyOf": schema["anyOf"]}
+        return {key: schema[key] for key in ("anyOf", "description") if key in schema}
     if schema["type"] == "array":
         return {**schema, "items": _named(field.removesuffix("s"), schema["items"], definitions)}
     if schema["type"] != "object":

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from outrider_operator.api.v1alpha1 import SpeculativeModel
 from outrider_operator.local.cores import machine_cores
-from outrider_operator.local.plan import Machine, local_network, plan_run
+from outrider_operator.local.plan import DraftPorts, Machine, plan_run
 from outrider_operator.local.ports import LOOPBACK
 from outrider_operator.local.role import Phase, Role
 
@@ -41,7 +41,8 @@ class Pods:
         """
         ports = _free_ports(3)
         machine = Machine(
-            network=local_network(*ports),
+            target_port=ports[0],
+            drafts=[DraftPorts(*ports[1:])],
             mirror=mirror,
             cores=machine_cores(),
             folder=folder,
@@ -57,7 +58,7 @@ class Pods:
             Role(
                 process,
                 dict(os.environ) | process.env,
-                folder / f"{self.plan.name}-{process.role}.log",
+                folder / f"{self.plan.name}-{process.name}.log",
                 lambda _: self._changed.set(),
             )
             for process in reversed(processes)

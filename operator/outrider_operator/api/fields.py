@@ -3,8 +3,10 @@
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import annotated_types
 from pydantic import BaseModel
@@ -85,8 +87,7 @@ def closest(word: str, among: Iterable[str]) -> str | None:
 
 
 def _without_none(annotation: Any) -> Any:
-    """The type of a field that may be left out. `int | str`, a quantity, stays as it is."""
-    if isinstance(annotation, UnionType) and type(None) in get_args(annotation):
-        rest = [part for part in get_args(annotation) if part is not type(None)]
-        return rest[0] if len(rest) == 1 else annotation
+    """The type of a field that may be left out: of `str | None` str, of `int | str | None` a quantity, `int | str`."""
+    if get_origin(annotation) in (Union, UnionType) and type(None) in get_args(annotation):
+        return reduce(or_, [part for part in get_args(annotation) if part is not type(None)])
     return annotation

@@ -12,9 +12,10 @@ from typing import Any
 from outrider_operator.api.document import Path
 from outrider_operator.api.duration import parse_duration_ms
 from outrider_operator.api.quantity import parse_quantity
-from outrider_operator.api.v1alpha1 import Model, Resources, Spec, Speculation
+from outrider_operator.api.v1alpha1 import KvCache, Model, Resources, Spec, Speculation, Target
 
 ROLES = ("target", "draft")
+NVIDIA_GPU = "nvidia.com/gpu"
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,54}[a-z0-9])?")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -67,6 +68,16 @@ def something_drafts(spec: Spec) -> bool:
     return speculation.mode != "Always" or spec.draft is not None or speculation.fallback != "None"
 
 
+def kv_cache_is_given_once(kv_cache: KvCache) -> bool:
+    return (kv_cache.memory is None) != (kv_cache.fraction is None)
+
+
+def each_rank_has_a_gpu(target: Target) -> bool:
+    """Of nvidia.com/gpu alone, as in CEL, which has no quantities to compute with before Kubernetes 1.29."""
+    gpus = (target.resources.limits or {}).get(NVIDIA_GPU, 0)
+    return str(gpus) in ("0", str(target.tensor_parallel_size))
+
+
 def requests_fit_limits(resources: Resources) -> bool:
     limits, requests = resources.limits or {}, resources.requests or {}
     return all(parse_quantity(requests[name]) <= parse_quantity(limits[name]) for name in requests.keys() & limits)
@@ -115,6 +126,18 @@ RULES = (
         (("spec", "speculation", "draftPatience"),),
         patience_is_short,
         "draftPatience is at most 10s: lower it, or remove it and let the target weigh the wait",
+    ),
+    Rule(
+        tuple(("spec", role, "kvCache") for role in ROLES),
+        kv_cache_is_given_once,
+        "kvCache is given as memory or as a fraction: write exactly one of the two, or remove kvCache",
+    ),
+    Rule(
+        (("spec", "target"),),
+        each_rank_has_a_gpu,
+        "every rank has a GPU of its own: set tensorParallelSize to the number of GPUs in resources.limits, or that"
+        " limit, a plain whole number, to tensorParallelSize",
+        shown_at=("tensorParallelSize",),
     ),
     Rule(
         tuple(("spec", role, "resources") for role in ROLES),

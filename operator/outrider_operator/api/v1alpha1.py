@@ -57,6 +57,26 @@ class Model(BaseModel):
     """
 
 
+class KvCache(BaseModel):
+    """
+    How much memory the keys and values of all running sequences may take, and the prefixes that are kept for later requests. The pool never grows beyond it: what does not fit waits. Absent: a share of the memory that is free once the model is loaded, half of it on CPUs and nine tenths on a GPU.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    memory: int | str | None = None
+    """
+    Bytes of the pool, as a quantity such as 4Gi.
+    """
+    fraction: Annotated[float | None, Field(ge=0.01, le=1.0)] = None
+    """
+    Share of the memory that is free once the model is loaded, up to 1.
+    """
+
+
 class Resources(BaseModel):
     """
     Compute resources of the container, as in a pod. When target and draft both ask for hardware of their own (a whole number of CPUs, or a GPU) the draft runs ahead while the target verifies; otherwise the two share hardware and take turns.
@@ -107,9 +127,29 @@ class Target(BaseModel):
     """
     Pods of this role. On one machine (`outrider up`) only one is run.
     """
+    kv_cache: Annotated[KvCache | None, Field(alias="kvCache")] = None
+    """
+    How much memory the keys and values of all running sequences may take, and the prefixes that are kept for later requests. The pool never grows beyond it: what does not fit waits. Absent: a share of the memory that is free once the model is loaded, half of it on CPUs and nine tenths on a GPU.
+    """
     resources: Resources = Resources()
     """
     Compute resources of the container, as in a pod. When target and draft both ask for hardware of their own (a whole number of CPUs, or a GPU) the draft runs ahead while the target verifies; otherwise the two share hardware and take turns.
+    """
+    max_queue: Annotated[int, Field(alias="maxQueue", ge=0, le=65536)] = 256
+    """
+    Requests that may wait for a place in one replica. A request beyond them is answered at once with 429 and Retry-After; 0 lets none wait.
+    """
+    max_batched_tokens: Annotated[int, Field(alias="maxBatchedTokens", ge=16, le=65536)] = 512
+    """
+    Tokens of one forward pass, those of prompts that are read and those of running answers together. More reads prompts faster; fewer lets running answers wait less for them.
+    """
+    quantization: Literal["int8", "fp8"] | None = None
+    """
+    Stores the weights in 8 bits: int8 or fp8. It saves memory and time and it changes the model: what is served is the quantized target's text. Absent: the weights as they are.
+    """
+    tensor_parallel_size: Annotated[int, Field(alias="tensorParallelSize", ge=1, le=16)] = 1
+    """
+    Ranks over which one replica spreads the model's layers, each on a GPU of its own, or, without GPUs, as a process with its share of the CPUs.
     """
 
 
@@ -141,17 +181,25 @@ class Draft(BaseModel):
     """
     replicas: Annotated[int, Field(ge=0, le=256)] = 1
     """
-    Pods of this role. On one machine (`outrider up`) only one is run.
+    Pods of this role. The target spreads its sequences over them. On one machine (`outrider up`) each is a process.
+    """
+    kv_cache: Annotated[KvCache | None, Field(alias="kvCache")] = None
+    """
+    How much memory the keys and values of all running sequences may take, and the prefixes that are kept for later requests. The pool never grows beyond it: what does not fit waits. Absent: a share of the memory that is free once the model is loaded, half of it on CPUs and nine tenths on a GPU.
     """
     resources: Resources = Resources()
     """
     Compute resources of the container, as in a pod. When target and draft both ask for hardware of their own (a whole number of CPUs, or a GPU) the draft runs ahead while the target verifies; otherwise the two share hardware and take turns.
     """
+    quantization: Literal["int8"] | None = None
+    """
+    Stores the weights in 8 bits. It changes the speed only: whatever a draft proposes, the text is the target's. Absent: the weights as they are.
+    """
 
 
 class Speculation(BaseModel):
     """
-    How far and how wide the draft rides ahead. It changes the speed, never the text.
+    How far and how wide the draft rides ahead. It changes the speed, never the text, as long as tolerance is 0.
     """
 
     model_config = ConfigDict(
@@ -178,6 +226,10 @@ class Speculation(BaseModel):
     min_probability: Annotated[float, Field(alias="minProbability", ge=0.0, le=1.0)] = 0.02
     """
     Branches are pruned when the draft holds them for less probable than this, between 0 (none pruned) and 1.
+    """
+    tolerance: Annotated[float, Field(ge=0.0, le=10.0)] = 0
+    """
+    How much less likely than the target's own choice a proposed token may be and still be taken, in nats. Above 0 the text is no longer exactly the target's; every token so taken is counted. 0, the default, takes none.
     """
     draft_patience: Annotated[
         str | None, Field(alias="draftPatience", max_length=16, min_length=2, pattern="^[0-9]+(\\.[0-9]+)?(us|ms|s)$")
@@ -227,7 +279,7 @@ class Spec(BaseModel):
     """
     speculation: Speculation = Speculation()
     """
-    How far and how wide the draft rides ahead. It changes the speed, never the text.
+    How far and how wide the draft rides ahead. It changes the speed, never the text, as long as tolerance is 0.
     """
     endpoint: Endpoint = Endpoint()
     """

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
@@ -156,15 +157,21 @@ def _metadata_problems(document: Document) -> list[Problem]:
 
 def _quantity_problems(document: Document) -> list[Problem]:
     problems = []
+    for path in _quantities(document.data):
+        value = _value(document.data, path)
+        if isinstance(value, int | str) and not isinstance(value, bool) and not _is_quantity(value):
+            problems.append(document.problem(path, f"{value!r} is not a quantity; {QUANTITY_REMEDY}"))
+    return problems
+
+
+def _quantities(data: Any) -> Iterator[Path]:
+    """Where the resource has quantities."""
     for role in ROLES:
+        yield ("spec", role, "kvCache", "memory")
         for kind in ("requests", "limits"):
             path: Path = ("spec", role, "resources", kind)
-            quantities = _value(document.data, path)
-            for name, value in quantities.items() if isinstance(quantities, dict) else ():
-                if isinstance(value, int | str) and not isinstance(value, bool) and not _is_quantity(value):
-                    message = f"{value!r} is not a quantity; {QUANTITY_REMEDY}"
-                    problems.append(document.problem((*path, name), message))
-    return problems
+            quantities = _value(data, path)
+            yield from ((*path, name) for name in (quantities if isinstance(quantities, dict) else ()))
 
 
 def _broken_rules(document: Document, wrong_fields: set[str]) -> list[Problem]:

@@ -11,7 +11,7 @@ TOPOLOGY = "/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
 
 
 def assign_cores(available: Sequence[int], wanted: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
-    """Gives each role that many CPUs of its own, in the order of `wanted` (target first) and of `available`.
+    """Gives one pod of each role that many CPUs of its own, in the order of `wanted` (target first) and of `available`.
 
     Raises LocalError, naming the first role's field that does not fit.
     """
@@ -28,6 +28,13 @@ def assign_cores(available: Sequence[int], wanted: Mapping[str, int]) -> dict[st
         assigned[role] = tuple(available[taken : taken + count])
         taken += count
     return assigned
+
+
+def share_cores(left: Sequence[int], each: int, pods: int) -> list[tuple[int, ...]]:
+    """The CPUs of each of several pods of a role: `each` of its own where there are enough `left`, else all of them."""
+    if each * pods > len(left):
+        return [tuple(left)] * pods
+    return [tuple(left[each * pod : each * (pod + 1)]) for pod in range(pods)]
 
 
 def spread_over_cores(siblings: Mapping[int, Sequence[int]]) -> list[int]:

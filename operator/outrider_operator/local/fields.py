@@ -8,15 +8,22 @@ ROLE_FIELDS = {
     "--dtype": "dtype",
     "--max-model-len": "maxModelLen",
     "--max-num-seqs": "maxNumSeqs",
+    "--quantization": "quantization",
+    "--kv-cache-memory": "kvCache.memory",
+    "--kv-cache-fraction": "kvCache.fraction",
 }
 TARGET_FIELDS = {
     "--port": "spec.endpoint.port",
     "--served-model-name": "metadata.name",
+    "--max-queue": "spec.target.maxQueue",
+    "--max-batched-tokens": "spec.target.maxBatchedTokens",
+    "--tensor-parallel-size": "spec.target.tensorParallelSize",
     "--mode": "spec.speculation.mode",
     "--max-depth": "spec.speculation.maxDepth",
     "--max-branches": "spec.speculation.maxBranches",
     "--max-nodes": "spec.speculation.maxNodes",
     "--min-probability": "spec.speculation.minProbability",
+    "--tolerance": "spec.speculation.tolerance",
     "--draft-patience-ms": "spec.speculation.draftPatience",
     "--fallback": "spec.speculation.fallback",
 }

@@ -28,10 +28,14 @@ class DraftLink:
 class RoleView:
     """One row of the table."""
 
-    role: str
+    name: str  # target, draft, or of several drafts draft-1, draft-2 …
     status: RoleStatus
     rates: TargetRates | DraftRates | None = None  # None: nothing measured yet
     link: DraftLink | None = None  # of a draft, once the target speaks of it
+
+    @property
+    def is_target(self) -> bool:
+        return self.name == "target"
 
 
 def parse_link(health: object) -> DraftLink | None:
@@ -69,7 +73,7 @@ class Observer:
     """Reads /metrics of every role and /health of the target."""
 
     def __init__(self, roles: Iterable[Role]) -> None:
-        self._roles = {role.plan.role: role for role in roles}
+        self._roles = {role.plan.name: role for role in roles}
         self._windows = {name: Window() for name in self._roles}
         self._link: DraftLink | None = None
         self._client = httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False)
@@ -93,7 +97,7 @@ class Observer:
         return RoleView(name, role.status, draft_rates(*ends) if ends else None, self._link)
 
     async def _scrape(self, role: Role) -> None:
-        window = self._windows[role.plan.role]
+        window = self._windows[role.plan.name]
         if role.status.phase is not Phase.READY:
             window.clear()
             return

@@ -27,9 +27,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class ProcessPlan:
-    """What to start for one role, and how to know that it is ready."""
+    """What to start for one pod, and how to know that it is ready."""
 
-    role: str
+    name: str  # unique in the run: of its log, its folder and its row
+    role: str  # target or draft
     argv: tuple[str, ...]
     env: dict[str, str]  # what is set on top of the user's environment
     folders: tuple[Path, ...]  # to be made before the start
@@ -44,17 +45,18 @@ class ProcessPlan:
 
 
 def plan_process(
-    role: str, deployment: Mapping[str, Any], private_folder: Path, user_env: Mapping[str, str]
+    name: str, deployment: Mapping[str, Any], private_folder: Path, user_env: Mapping[str, str]
 ) -> ProcessPlan:
-    """The process for a Deployment with one container.
+    """The process for one pod of a Deployment with one container, whose name is the role.
 
     private_folder: this run's own, for emptyDirs. user_env: the environment of whoever runs this.
     """
     pod = deployment["spec"]["template"]["spec"]
     [container] = pod["containers"]
-    mounts = local_mounts(pod, container, private_folder / role)
+    mounts = local_mounts(pod, container, private_folder / name)
     return ProcessPlan(
-        role=role,
+        name=name,
+        role=container["name"],
         argv=(*container["command"], *container.get("args", [])),
         env=local_env(container, mounts, user_env),
         folders=tuple(mounts.values()),

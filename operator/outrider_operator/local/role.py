@@ -109,8 +109,8 @@ class Role:
         except TimeoutError:
             process.signal(signal.SIGKILL)
             await process.wait()
-            return f"{self.plan.role} (pid {pid}, killed: it was still there after {self.plan.grace_s:g} s)"
-        return f"{self.plan.role} (pid {pid})"
+            return f"{self.plan.name} (pid {pid}, killed: it was still there after {self.plan.grace_s:g} s)"
+        return f"{self.plan.name} (pid {pid})"
 
     def kill(self) -> None:
         """Ends the process at once."""

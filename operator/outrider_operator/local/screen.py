@@ -112,12 +112,12 @@ class LiveScreen:
     def changed(self, role: RoleView, views: Sequence[RoleView], now_s: float) -> None:
         if role.status.phase in (Phase.WAITING, Phase.FAILED, Phase.NOT_READY):
             self._console.print(Text(table.event(role, now_s), "yellow"))
-        elif role.role == "target" and role.status.phase is Phase.READY:
+        elif role.is_target and role.status.phase is Phase.READY:
             self._console.print(Text(table.event(role, now_s), "green"))
         self.tick(views, now_s)
 
     def tick(self, views: Sequence[RoleView], now_s: float) -> None:
-        target_ran = any(view.role == "target" and view.rates is not None for view in views)
+        target_ran = any(view.is_target and view.rates is not None for view in views)
         shown = table.table(views) if target_ran else Group(*(self._spinner(view, now_s) for view in views))
         self._live.start()  # does nothing when it runs already
         self._live.update(shown, refresh=True)
@@ -130,6 +130,6 @@ class LiveScreen:
         if view.status.phase in (Phase.READY, Phase.FAILED):
             return Text(f"{'✓' if view.status.phase is Phase.READY else '✗'} {text}")
         # One spinner a role for the whole start: a new one would begin at its first frame each time.
-        spinner = self._spinners.setdefault(view.role, Spinner("dots"))
+        spinner = self._spinners.setdefault(view.name, Spinner("dots"))
         spinner.update(text=text)
         return spinner

@@ -13,6 +13,7 @@ from pathlib import Path
 from outrider_operator.local import table
 from outrider_operator.local.observe import DraftLink, Observer
 from outrider_operator.local.plan import Plan
+from outrider_operator.local.pod import ProcessPlan
 from outrider_operator.local.role import Phase, Role
 from outrider_operator.local.screen import Screen
 from outrider_operator.terminal import show_error
@@ -32,13 +33,13 @@ class Session:
             Role(
                 process,
                 dict(user_env) | process.env,
-                log_folder / f"{process.role}.log",
+                log_folder / f"{process.name}.log",
                 self._role_changed,
             )
             for process in plan.processes
         ]
         self._end = asyncio.Event()
-        self._target_settled = asyncio.Event()
+        self._settled = {process.name: asyncio.Event() for process in plan.processes}
         self._signals: list[signal.Signals] = []
         self._unread = False
         self._links: dict[str, DraftLink | None] = {}
@@ -58,10 +59,11 @@ class Session:
 
     async def _supervise(self, role: Role) -> None:
         """Two models that load and warm up on the same cores at once take several times as long, and measure each
-        other instead of themselves: there the draft waits until the target is ready, or has failed once.
+        other instead of themselves: there each waits until those before it are ready, or have failed once.
         """
-        if role.plan.role == "draft" and role.plan.cores is None:
-            await self._target_settled.wait()
+        for earlier in self._roles[: self._roles.index(role)]:
+            if _shares_cores(role.plan, earlier.plan):
+                await self._settled[earlier.plan.name].wait()
         await role.supervise()
 
     async def _watch(self, supervised: list[asyncio.Task[None]]) -> None:
@@ -79,16 +81,16 @@ class Session:
         with self._while_read():
             for view in views:
                 link = view.link if view.status.phase is Phase.READY else None
-                if link is not None and link != self._links.get(view.role):
+                if link is not None and link != self._links.get(view.name):
                     self._screen.changed(view, views, now_s)
-                self._links[view.role] = link
+                self._links[view.name] = link
             self._screen.tick(views, now_s)
 
     def _role_changed(self, role: Role) -> None:
         """A role's status is new: it is shown at once, and the run ends where there is no use in going on."""
         status, is_target = role.status, role.plan.role == "target"
         views = self._observer.views()
-        [view] = [view for view in views if view.role == role.plan.role]
+        [view] = [view for view in views if view.name == role.plan.name]
         with self._while_read():
             if not (is_target and status.phase is Phase.FAILED) and status.phase is not Phase.STOPPED:
                 # Without what the target says of it, which is of the time before, and told when it is news.
@@ -101,8 +103,8 @@ class Session:
                 self._url_shown = True
                 self._screen.say(f"{self._plan.name} is served at {self._plan.url}/v1; try")
                 self._screen.say(f"  {table.curl_line(self._plan.url, self._plan.name)}")
-        if is_target and status.phase in (Phase.READY, Phase.WAITING, Phase.FAILED):
-            self._target_settled.set()
+        if status.phase in (Phase.READY, Phase.WAITING, Phase.FAILED):
+            self._settled[role.plan.name].set()
         if is_target and status.phase is Phase.FAILED:
             self._end.set()
 
@@ -111,7 +113,8 @@ class Session:
         with self._while_read():
             self._screen.close()
         ended = await asyncio.gather(*(role.stop() for role in self._roles))
-        self._target_settled.set()
+        for settled in self._settled.values():
+            settled.set()
         await asyncio.gather(*supervised, return_exceptions=True)
         await self._observer.close()
         with self._while_read():
@@ -160,3 +163,8 @@ class Session:
             self._end.set()
             with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
                 os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def _shares_cores(plan: ProcessPlan, earlier: ProcessPlan) -> bool:
+    """Whether a process computes where one before it does."""
+    return plan.cores is None or not set(plan.cores).isdisjoint(earlier.cores or ())

@@ -25,7 +25,7 @@ def state(view: RoleView) -> str:
 def note(view: RoleView) -> str | None:
     """Why a role is not as it should be, in one line; None when it is."""
     status = view.status
-    if status.phase is Phase.FAILED and view.role == "draft":
+    if status.phase is Phase.FAILED and not view.is_target:
         return _short(f"{status.reason}; the target serves without it")
     if status.phase in (Phase.FAILED, Phase.NOT_READY, Phase.WAITING):
         return _short(status.reason or status.phase.value)
@@ -39,22 +39,22 @@ def event(view: RoleView, now_s: float) -> str:
     status = view.status
     match status.phase:
         case Phase.STARTING if status.pid is None:
-            return f"{view.role}: starting" if view.role == "target" else f"{view.role}: starts when the target has"
+            return f"{view.name}: starting" if view.is_target else f"{view.name}: starts when the target has"
         case Phase.STARTING:
             seconds = _seconds(status.since_s, now_s)
-            return f"{view.role}: process started (pid {status.pid})" + (f", loading{seconds}" if seconds else "")
+            return f"{view.name}: process started (pid {status.pid})" + (f", loading{seconds}" if seconds else "")
         case Phase.LOADING:
-            return f"{view.role}: loading model{_seconds(status.since_s, now_s)}"
+            return f"{view.name}: loading model{_seconds(status.since_s, now_s)}"
         case Phase.READY if view.link is not None:
             text = note(view)
-            return f"{view.role}: {state(view)}" + (f": {text}" if text else "")
+            return f"{view.name}: {state(view)}" + (f": {text}" if text else "")
         case Phase.READY:
-            return f"{view.role}: ready after {status.ready_after_s or 0.0:.1f} s"
+            return f"{view.name}: ready after {status.ready_after_s or 0.0:.1f} s"
         case Phase.WAITING:
             again = f"in {status.wait_s:g} s" if status.wait_s else "at once"
-            return f"{view.role}: {note(view)}; starting it again {again}"
+            return f"{view.name}: {note(view)}; starting it again {again}"
         case _:
-            return f"{view.role}: " + (f"{status.phase.value}: {text}" if (text := note(view)) else status.phase.value)
+            return f"{view.name}: " + (f"{status.phase.value}: {text}" if (text := note(view)) else status.phase.value)
 
 
 def table(views: Sequence[RoleView]) -> Table:
@@ -65,15 +65,15 @@ def table(views: Sequence[RoleView]) -> Table:
     for heading in ("run/wait/all", "tokens/s", "per step", "ITL p95", "gain", "levels/s", "hits"):
         grid.add_column(heading, justify="right", no_wrap=True)
     for view in views:
-        grid.add_row(view.role, state(view), *_cells(view.rates))
-    notes = [f"{view.role}: {text}" for view in views if (text := note(view))]
+        grid.add_row(view.name, state(view), *_cells(view.rates))
+    notes = [f"{view.name}: {text}" for view in views if (text := note(view))]
     grid.caption = "\n".join(notes) or None
     return grid
 
 
 def plain_line(view: RoleView) -> str:
     """The row of a role as one line, for output that is not a terminal."""
-    parts = [f"{view.role:<6}", f"{state(view):<13}"]
+    parts = [f"{view.name:<7}", f"{state(view):<13}"]
     match view.rates:
         case TargetRates() as rates:
             parts += [
@@ -98,7 +98,7 @@ def plain_line(view: RoleView) -> str:
 def json_line(url: str, views: Sequence[RoleView]) -> str:
     """One tick as a JSON object: the URL, and for each role its state and rates (null where not measured)."""
     roles = {
-        view.role: {
+        view.name: {
             "state": state(view),
             "phase": view.status.phase.value,
             "pid": view.status.pid,

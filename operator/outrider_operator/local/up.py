@@ -12,7 +12,7 @@ from outrider_operator.api.v1alpha1 import SpeculativeModel
 from outrider_operator.local.cores import machine_cores
 from outrider_operator.local.errors import LocalError
 from outrider_operator.local.mirror import model_mirror
-from outrider_operator.local.plan import Machine, Plan, local_network, plan_run, roles_in_use
+from outrider_operator.local.plan import DraftPorts, Machine, Plan, drafts_in_use, plan_run
 from outrider_operator.local.ports import free_port, port_problem
 from outrider_operator.local.screen import make_screen
 from outrider_operator.local.session import Session
@@ -64,7 +64,8 @@ def up(
 def _run(model: SpeculativeModel, mirror: str | None, log_dir: Path | None, as_json: bool, folder: Path) -> int:
     """Raises LocalError before anything has been started."""
     machine = Machine(
-        network=_network(model),
+        target_port=_target_port(model),
+        drafts=_draft_ports(model),
         mirror=model_mirror(mirror, os.environ),
         cores=machine_cores(),
         folder=folder,
@@ -91,16 +92,25 @@ def _one_model(file: Path) -> SpeculativeModel:
     return models[0]
 
 
-def _network(model: SpeculativeModel) -> Network:
-    """The resource's port for the target, as clients know it; for the draft the usual ones if free."""
+def _target_port(model: SpeculativeModel) -> int:
+    """The resource's port, as clients know it."""
     port = model.spec.endpoint.port
     problem = port_problem(port)
     if problem is not None:
         raise LocalError(f"spec.endpoint.port: {problem}; end what uses it, or choose another port")
-    if "draft" not in roles_in_use(model):
-        return local_network(port, Network.draft_port, Network.draft_http_port)
-    draft_port = free_port(Network.draft_port, {port})
-    return local_network(port, draft_port, free_port(Network.draft_http_port, {port, draft_port}))
+    return port
+
+
+def _draft_ports(model: SpeculativeModel) -> list[DraftPorts]:
+    """Two ports for each draft: the usual ones where they are free, else others."""
+    taken = {model.spec.endpoint.port}
+    found = []
+    for _ in range(drafts_in_use(model)):
+        grpc = free_port(Network.draft_port, taken)
+        http = free_port(Network.draft_http_port, taken | {grpc})
+        found.append(DraftPorts(grpc, http))
+        taken |= {grpc, http}
+    return found
 
 
 def _log_folder(log_dir: Path | None) -> Path:

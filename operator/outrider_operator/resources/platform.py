@@ -11,21 +11,21 @@ from outrider_operator.resources.names import draft_name, namespace
 class Network:
     """Where the containers listen. The defaults are a cluster's, where each pod has an address of its own.
 
-    A local runner gives the loopback for both hosts, and ports that are free.
+    A local runner gives the loopback, and for each draft ports that are free.
     """
 
     listen_host: str = "0.0.0.0"
     target_port: int = 8000
     draft_port: int = 50051
     draft_http_port: int = 9400
-    draft_host: str | None = None  # None: the draft's headless Service
+    local_drafts: tuple[str, ...] | None = None  # HOST:PORT of each; None: the draft's headless Service
 
-    def draft_address(self, model: SpeculativeModel) -> str:
-        """What the target is given as --draft."""
-        if self.draft_host is not None:
-            return f"{self.draft_host}:{self.draft_port}"
-        # dns:/// makes gRPC look the name up again as draft pods come and go.
-        return f"dns:///{draft_name(model)}.{namespace(model)}.svc:{self.draft_port}"
+    def draft_addresses(self, model: SpeculativeModel) -> tuple[str, ...]:
+        """What the target is given as --draft, once for each."""
+        if self.local_drafts is not None:
+            return self.local_drafts
+        # One name for every pod. dns:/// makes gRPC look it up again as draft pods come and go.
+        return (f"dns:///{draft_name(model)}.{namespace(model)}.svc:{self.draft_port}",)
 
 
 def default_image() -> str:

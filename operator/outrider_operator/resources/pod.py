@@ -7,7 +7,7 @@ nothing but the mounted folders is writable, and no privilege can be gained.
 from dataclasses import dataclass
 from typing import Any
 
-from outrider_operator.api.v1alpha1 import Draft, Resources, SpeculativeModel, Target
+from outrider_operator.api.v1alpha1 import Draft, KvCache, Resources, SpeculativeModel, Target
 from outrider_operator.resources.names import labels, namespace, pod_labels, selector
 from outrider_operator.resources.placement import whole_cpus
 
@@ -139,13 +139,22 @@ def environment(role: Role) -> list[Object]:
 def model_args(spec: Target | Draft) -> list[str]:
     """The flags about the model itself, which both commands share. --max-model-len=0 is the model's own."""
     revision = [] if spec.model.revision is None else [f"--revision={spec.model.revision}"]
+    quantization = [] if spec.quantization is None else [f"--quantization={spec.quantization}"]
     return [
         f"--model={spec.model.uri}",
         *revision,
         f"--dtype={spec.dtype}",
+        *quantization,
         f"--max-model-len={spec.max_model_len or 0}",
         f"--max-num-seqs={spec.max_num_seqs}",
+        *([] if spec.kv_cache is None else _kv_cache_args(spec.kv_cache)),
     ]
+
+
+def _kv_cache_args(kv_cache: KvCache) -> list[str]:
+    if kv_cache.memory is not None:
+        return [f"--kv-cache-memory={kv_cache.memory}"]
+    return [f"--kv-cache-fraction={kv_cache.fraction}"]
 
 
 def _resources(resources: Resources) -> Object:

@@ -1,7 +1,7 @@
 """The target: the model that is served, and what it is told of speculation."""
 
 from outrider_operator.api.duration import parse_duration_ms
-from outrider_operator.api.v1alpha1 import Speculation, SpeculativeModel
+from outrider_operator.api.v1alpha1 import Speculation, SpeculativeModel, Target
 from outrider_operator.resources.names import target_name
 from outrider_operator.resources.placement import draft_in_use, placement
 from outrider_operator.resources.platform import Platform
@@ -29,16 +29,28 @@ def target_deployment(model: SpeculativeModel, platform: Platform) -> Object:
 
 def target_args(model: SpeculativeModel, platform: Platform) -> list[str]:
     """The flags of outrider-target."""
-    address = platform.network.draft_address(model)
+    drafts = [] if draft_in_use(model) is None else platform.network.draft_addresses(model)
     return [
         *model_args(model.spec.target),
+        *_serving_args(model.spec.target),
         f"--served-model-name={model.metadata.name}",
         f"--host={platform.network.listen_host}",
         f"--port={platform.network.target_port}",
-        *([] if draft_in_use(model) is None else [f"--draft={address}"]),
+        *(f"--draft={address}" for address in drafts),
         f"--placement={placement(model)}",
         *_speculation_args(model.spec.speculation),
     ]
+
+
+def _serving_args(target: Target) -> list[str]:
+    """The fields that differ from their default, which is the command's as well."""
+    flags = {
+        "--max-queue": "max_queue",
+        "--max-batched-tokens": "max_batched_tokens",
+        "--tensor-parallel-size": "tensor_parallel_size",
+    }
+    given = {flag: getattr(target, field) for flag, field in flags.items()}
+    return [f"{flag}={value}" for flag, value in given.items() if value != Target.model_fields[flags[flag]].default]
 
 
 def _speculation_args(speculation: Speculation) -> list[str]:
@@ -50,6 +62,8 @@ def _speculation_args(speculation: Speculation) -> list[str]:
         f"--min-probability={speculation.min_probability:.10g}",
         f"--fallback={speculation.fallback}",
     ]
+    if speculation.tolerance > 0:
+        args.append(f"--tolerance={speculation.tolerance:.10g}")
     if speculation.draft_patience is not None:
         args.append(f"--draft-patience-ms={parse_duration_ms(speculation.draft_patience):.10g}")
     return args

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
+import yaml
 
 T = TypeVar("T")
 
@@ -121,9 +122,21 @@ class Up:
         except AssertionError as problem:
             raise AssertionError(f"{problem} in\n{self.out.read_text()}{self.err.read_text()}") from None
 
-    def what_was_told(self, role: str) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads((self.told / f"{role}.json").read_text())
+    def what_was_told(self, name: str) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads((self.told / f"{name}.json").read_text())
         return told
+
+    def edit(self, *path: str, value: object) -> None:
+        """Sets a field of the resource, or removes it where the value is None."""
+        resource = yaml.safe_load(self.resource.read_text())
+        around = resource
+        for name in path[:-1]:
+            around = around.setdefault(name, {})
+        if value is None:
+            del around[path[-1]]
+        else:
+            around[path[-1]] = value
+        self.resource.write_text(yaml.safe_dump(resource))
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None

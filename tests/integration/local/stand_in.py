@@ -2,7 +2,8 @@
 
 What it is to do differently comes in the environment, as STAND_IN_TARGET or STAND_IN_DRAFT, a JSON object:
 refuse (text: exit 2 with it), crash (exit code: before it is ready), deaf (true: SIGTERM is ignored),
-child (true: starts a process of its own), link (what the target says of its draft).
+child (true: starts a process of its own), link (what the target says of its draft). What it was told it writes down
+under its name in the run: target, draft, or of several drafts draft-1, draft-2 …
 """
 
 import http.server
@@ -22,7 +23,8 @@ def main() -> None:
     affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     told = {"argv": sys.argv[1:], "env": dict(os.environ), "affinity": affinity, "pid": os.getpid()}
     told["writable"] = all(os.access(os.environ[name], os.W_OK) for name in ("HOME", "TMPDIR"))
-    Path(os.environ["STAND_IN_TOLD"], f"{role}.json").write_text(json.dumps(told))
+    name = Path(os.environ["HOME"]).parent.name  # the folder that the runner gave it
+    Path(os.environ["STAND_IN_TOLD"], f"{name}.json").write_text(json.dumps(told))
     if "refuse" in wish:
         _say(f"outrider-{role}: error: {wish['refuse']}")
         sys.exit(2)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 from integration.local.runner import PATIENCE_S, Up, eventually
 from outrider_operator.api.validation import load
-from outrider_operator.local.plan import local_network
+from outrider_operator.local.cores import machine_cores
+from outrider_operator.local.plan import DraftPorts, local_network
 from outrider_operator.resources.build import build
 from outrider_operator.resources.platform import Platform
 
@@ -84,7 +84,8 @@ def test_what_runs_is_what_render_shows_for_this_network(up: Up, tmp_path: Path)
     up.sees("draft: ready")
     up.sees("target: ready")
     target, draft = up.what_was_told("target"), up.what_was_told("draft")
-    network = local_network(up.port, int(flag(draft["argv"], "port")), int(flag(draft["argv"], "http-port")))
+    ports = DraftPorts(int(flag(draft["argv"], "port")), int(flag(draft["argv"], "http-port")))
+    network = local_network(up.port, [ports])
     platform = Platform(model_mirror=str(mirror), network=network)
     for role, told in (("target", target), ("draft", draft)):
         container = rendered_container(up, role, platform)
@@ -272,9 +273,7 @@ def test_a_port_in_use_is_one_line_and_nothing_is_started(up: Up) -> None:
 def test_a_resource_that_cannot_run_here_is_one_line_and_nothing_is_started(
     up: Up, path: str, value: object, names: str
 ) -> None:
-    resource = yaml.safe_load(up.resource.read_text())
-    resource["spec"]["target"][path] = value
-    up.resource.write_text(yaml.safe_dump(resource))
+    up.edit("spec", "target", path, value=value)
     up.start()
     assert up.exit_code() == 1
     [line] = up.errors()
@@ -283,10 +282,8 @@ def test_a_resource_that_cannot_run_here_is_one_line_and_nothing_is_started(
 
 
 def test_more_cores_than_there_are_is_one_line_and_nothing_is_started(up: Up) -> None:
-    resource = yaml.safe_load(up.resource.read_text())
-    for role in ("target", "draft"):
-        resource["spec"][role]["resources"] = {"requests": {"cpu": 1 if role == "target" else 4096}}
-    up.resource.write_text(yaml.safe_dump(resource))
+    up.edit("spec", "target", "resources", value={"requests": {"cpu": 1}})
+    up.edit("spec", "draft", "resources", value={"requests": {"cpu": 4096}})
     up.start()
     assert up.exit_code() == 1
     [line] = up.errors()
@@ -294,19 +291,70 @@ def test_more_cores_than_there_are_is_one_line_and_nothing_is_started(up: Up) ->
     assert list(up.told.iterdir()) == []
 
 
-def test_replicas_and_what_else_a_laptop_leaves_out_is_said(up: Up) -> None:
-    resource = yaml.safe_load(up.resource.read_text())
-    resource["spec"]["draft"]["replicas"] = 3
-    up.resource.write_text(yaml.safe_dump(resource))
+def test_what_a_laptop_leaves_out_is_said(up: Up) -> None:
+    up.edit("spec", "target", "replicas", value=3)
     up.start()
-    up.sees("spec.draft.replicas: 3 asked for; one of each role runs on this machine")
+    up.sees("spec.target.replicas: 3 asked for; one target runs on this machine")
     up.sees("draft: ready after")
 
 
+def test_each_replica_of_the_draft_runs_and_has_its_line(up: Up) -> None:
+    up.edit("spec", "draft", "replicas", value=3)
+    up.start()
+    names = ["draft-1", "draft-2", "draft-3"]
+    for name in names:
+        up.sees(f"{name}: ready after")
+        up.sees(name, "Connected", "hit rate 75 %")
+    ready = [line.split(":")[0] for line in up.lines() if ": ready after" in line]
+    assert ready == ["target", *names]  # on shared cores they load one after the other
+    told = up.what_was_told("target")["argv"]
+    assert [arg for arg in told if arg.startswith("--draft=")] == [
+        f"--draft=127.0.0.1:{flag(up.what_was_told(name)['argv'], 'port')}" for name in names
+    ]
+    up.signal(signal.SIGINT)
+    assert up.exit_code() == 0
+    assert up.lines()[-1].count("pid") == 4
+    assert up.nothing_is_left()
+
+
+def test_one_draft_of_several_is_started_again_and_the_others_are_left_alone(up: Up) -> None:
+    up.edit("spec", "draft", "replicas", value=2)
+    up.start()
+    up.sees("draft-2: ready after")
+    before = {name: up.what_was_told(name)["pid"] for name in ("target", "draft-1", "draft-2")}
+    os.kill(before["draft-1"], signal.SIGKILL)
+    assert "starting it again at once" in up.sees("draft-1: killed by SIGKILL")
+    up.sees("draft-1: ready after", times=2)
+    after = {name: up.what_was_told(name)["pid"] for name in before}
+    assert [name for name in before if before[name] != after[name]] == ["draft-1"]
+    assert not any("draft-2: killed" in line for line in up.lines())
+
+
+def test_no_replica_of_the_draft_is_a_target_alone_and_it_is_said(up: Up) -> None:
+    up.edit("spec", "draft", "replicas", value=0)
+    up.start(target={"link": {"state": "None", "model": None, "reason": ""}})
+    up.sees("spec.draft.replicas: 0, so the target runs without a draft")
+    up.sees("target: ready after")
+    told = up.what_was_told("target")
+    assert not any(arg.startswith("--draft") for arg in told["argv"])
+    assert [process.pid for process in up.running()] == [told["pid"]]
+
+
+def test_drafts_share_what_the_target_leaves_where_cores_do_not_suffice_and_it_is_said(up: Up) -> None:
+    *cores, last = machine_cores()
+    up.edit("spec", "target", "resources", value={"requests": {"cpu": len(cores)}})
+    up.edit("spec", "draft", "resources", value={"requests": {"cpu": 1}})
+    up.edit("spec", "draft", "replicas", value=2)
+    up.start()
+    up.sees("spec.draft.replicas: 2 drafts share the CPUs that the target leaves, 1;")
+    up.sees("target: ready after")
+    up.sees("draft-2: ready after")
+    kept = {name: up.what_was_told(name)["affinity"] for name in ("target", "draft-1", "draft-2")}
+    assert kept == {"target": sorted(cores), "draft-1": [last], "draft-2": [last]}
+
+
 def test_without_a_draft_only_the_target_runs(up: Up) -> None:
-    resource = yaml.safe_load(up.resource.read_text())
-    del resource["spec"]["draft"]
-    up.resource.write_text(yaml.safe_dump(resource))
+    up.edit("spec", "draft", value=None)
     up.start(target={"link": {"state": "None", "model": None, "reason": ""}})
     up.sees("target", "accepted/step 2.50")
     assert [process.pid for process in up.running()] == [up.what_was_told("target")["pid"]]

@@ -1,9 +1,10 @@
 """Errors of the commands in the words of the resource."""
 
 import pytest
+from outrider_operator.api.v1alpha1 import SpeculativeModel
 from outrider_operator.local.fields import ROLE_FIELDS, TARGET_FIELDS, with_field
-from outrider_operator.local.plan import Machine, local_network, plan_run
-from unit.local.test_plan import RUN, USER, model
+from outrider_operator.local.plan import Machine, plan_run
+from unit.local.test_plan import PORTS, RUN, USER, model
 
 
 @pytest.mark.parametrize(
@@ -22,10 +23,24 @@ def test_a_flag_is_told_as_the_field_it_came_from(role: str, error: str, told: s
 
 
 def test_every_flag_that_has_a_field_is_one_that_is_rendered() -> None:
-    resource = model(
-        target={"model": {"uri": "hf://someone/large", "revision": "main"}},
-        speculation={"draftPatience": "50ms"},
+    machine = Machine(8123, PORTS, None, range(4), RUN, USER)
+    rendered: set[str] = set()
+    kv_caches: list[dict[str, object]] = [{"memory": "4Gi"}, {"fraction": 0.5}]
+    for kv_cache in kv_caches:
+        target, _ = plan_run(with_every_field(kv_cache), machine).processes
+        rendered |= {arg.split("=")[0] for arg in target.argv}
+    assert rendered >= {*ROLE_FIELDS, *TARGET_FIELDS}
+
+
+def with_every_field(kv_cache: dict[str, object]) -> SpeculativeModel:
+    return model(
+        target={
+            "model": {"uri": "hf://someone/large", "revision": "main"},
+            "quantization": "int8",
+            "kvCache": kv_cache,
+            "maxQueue": 16,
+            "maxBatchedTokens": 128,
+            "tensorParallelSize": 2,
+        },
+        speculation={"draftPatience": "50ms", "tolerance": 0.1},
     )
-    machine = Machine(local_network(8123, 50051, 9400), None, range(4), RUN, USER)
-    target, _ = plan_run(resource, machine).processes
-    assert {arg.split("=")[0] for arg in target.argv} >= {*ROLE_FIELDS, *TARGET_FIELDS}

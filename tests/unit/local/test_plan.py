@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from outrider_operator.api.v1alpha1 import SpeculativeModel
 from outrider_operator.local.errors import LocalError
-from outrider_operator.local.plan import Machine, Plan, local_network, plan_run
+from outrider_operator.local.plan import DraftPorts, Machine, Plan, plan_run
 from outrider_operator.local.pod import plan_process
 
 RUN = Path("/run/private")
 USER = {"HOME": "/home/ada"}
+PORTS = [DraftPorts(50051, 9400), DraftPorts(50052, 9401), DraftPorts(50053, 9402)]
 
 
 def model(**spec: Any) -> SpeculativeModel:
@@ -37,8 +38,7 @@ def own(cpus: int | str) -> dict[str, Any]:
 
 
 def plan(resource: SpeculativeModel, cores: int = 4, mirror: str | None = None) -> Plan:
-    network = local_network(8123, 50051, 9400)
-    return plan_run(resource, Machine(network, mirror, range(cores), RUN, USER))
+    return plan_run(resource, Machine(8123, PORTS, mirror, range(cores), RUN, USER))
 
 
 def test_a_pair_is_two_processes_on_the_loopback() -> None:
@@ -83,7 +83,7 @@ def test_folders_of_the_pod_are_private_folders_here() -> None:
     ],
 )
 def test_the_hub_cache_stays_the_users_own(user: dict[str, str], cache: str) -> None:
-    machine = Machine(local_network(8123, 50051, 9400), None, range(4), RUN, user)
+    machine = Machine(8123, PORTS, None, range(4), RUN, user)
     assert plan_run(model(), machine).processes[0].env["HF_HOME"] == cache
 
 
@@ -147,7 +147,46 @@ def test_a_model_that_is_not_used_is_not_refused() -> None:
     assert len(made.processes) == 1
 
 
-def test_replicas_are_one_here_and_it_is_said() -> None:
-    assert plan(model(target=role(replicas=3))).notes == (
-        "spec.target.replicas: 3 asked for; one of each role runs on this machine",
-    )
+@pytest.mark.parametrize("replicas", [0, 3])
+def test_there_is_one_target_here_and_it_is_said(replicas: int) -> None:
+    made = plan(model(target=role(replicas=replicas)))
+    assert [process.name for process in made.processes] == ["target", "draft"]
+    assert made.notes == (f"spec.target.replicas: {replicas} asked for; one target runs on this machine",)
+
+
+def test_each_replica_of_the_draft_is_a_process_that_the_target_is_told_of() -> None:
+    made = plan(model(draft=role("hf://someone/small", replicas=3)))
+    target, *drafts = made.processes
+    assert [draft.name for draft in drafts] == ["draft-1", "draft-2", "draft-3"]
+    assert {draft.role for draft in drafts} == {"draft"}
+    for draft, ports in zip(drafts, PORTS, strict=True):
+        assert {f"--port={ports.grpc}", f"--http-port={ports.http}"} <= set(draft.argv)
+        assert draft.probe.url == f"http://127.0.0.1:{ports.http}/ready"
+        assert draft.env["HOME"].startswith(f"/run/private/{draft.name}/")
+    assert [arg for arg in target.argv if arg.startswith("--draft=")] == [
+        f"--draft=127.0.0.1:{ports.grpc}" for ports in PORTS
+    ]
+    assert made.notes == ()
+
+
+def test_no_replica_of_the_draft_is_no_draft_and_it_is_said() -> None:
+    made = plan(model(target=role(**own(1)), draft=role("hf://someone/small", replicas=0, **own(4096))))
+    [target] = made.processes
+    assert not any(arg.startswith("--draft=") for arg in target.argv)
+    assert "--placement=Shared" in target.argv
+    assert made.notes == ("spec.draft.replicas: 0, so the target runs without a draft",)
+
+
+def test_each_draft_has_cores_of_its_own_where_there_are_enough() -> None:
+    pair = model(target=role(**own(1)), draft=role("hf://someone/small", replicas=3, **own(2)))
+    made = plan(pair, cores=8)
+    assert [process.cores for process in made.processes] == [(0,), (1, 2), (3, 4), (5, 6)]
+    assert made.notes == ()
+
+
+def test_drafts_share_what_the_target_leaves_where_there_are_not_enough_and_it_is_said() -> None:
+    pair = model(target=role(**own(1)), draft=role("hf://someone/small", replicas=3, **own(2)))
+    made = plan(pair, cores=6)
+    assert [process.cores for process in made.processes] == [(0,), *[(1, 2, 3, 4, 5)] * 3]
+    [note] = made.notes
+    assert note.startswith("spec.draft.replicas: 3 drafts share the CPUs that the target leaves, 5; ask for fewer")

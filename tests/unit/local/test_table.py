@@ -48,18 +48,32 @@ def test_a_drafts_reason_stands_below_the_table() -> None:
 
 def test_a_plain_line_has_every_figure_with_its_name() -> None:
     assert table.plain_line(RoleView("target", READY, BUSY_TARGET)) == (
-        "target  ready          requests 2 running, 1 waiting, 17 in all  tokens/s 31.2  accepted/step 2.41"
+        "target   ready          requests 2 running, 1 waiting, 17 in all  tokens/s 31.2  accepted/step 2.41"
         "  ITL p95 83 ms  speculation earns 1.42×"
     )
     assert table.plain_line(RoleView("draft", READY, BUSY_DRAFT, CONNECTED)) == (
-        "draft   Connected      sequences 2  tokens/s 96.4  levels/s 24.1  hit rate 78 %"
+        "draft    Connected      sequences 2  tokens/s 96.4  levels/s 24.1  hit rate 78 %"
     )
+
+
+def test_each_of_several_drafts_has_its_row_and_its_line() -> None:
+    failed = RoleStatus(phase=Phase.FAILED, run=1, reason="out of memory")
+    views = [
+        RoleView("target", READY, BUSY_TARGET),
+        RoleView("draft-1", READY, BUSY_DRAFT),
+        RoleView("draft-2", failed),
+    ]
+    rows = shown(*views)
+    assert [row.split()[0] for row in rows[1:]] == ["target", "draft-1", "draft-2", "draft-2:"]
+    assert rows[-1] == "draft-2: out of memory; the target serves without it"
+    tick = json.loads(table.json_line("http://127.0.0.1:8000", views))
+    assert (tick["draft-1"]["hit_rate"], tick["draft-2"]["phase"]) == (0.78, "failed")
 
 
 def test_a_draft_that_failed_is_told_with_what_it_means() -> None:
     status = RoleStatus(phase=Phase.FAILED, run=1, reason="--model: no such folder")
     assert table.plain_line(RoleView("draft", status)) == (
-        "draft   failed  (--model: no such folder; the target serves without it)"
+        "draft    failed  (--model: no such folder; the target serves without it)"
     )
 
 

@@ -116,6 +116,13 @@ def test_the_light_sample_has_no_draft_and_draws_on_the_text() -> None:
     assert not any(arg.startswith("--draft") for arg in args)
 
 
+def test_the_sample_with_an_8_bit_draft_is_the_pair_but_for_that() -> None:
+    plain, small = sample("qwen-coder"), sample("qwen-coder-int8")
+    added = set(container(small, "draft")["args"]) - set(container(plain, "draft")["args"])
+    assert added == {"--quantization=int8"}
+    assert not any(arg.startswith("--quantization") for arg in container(small, "target")["args"])
+
+
 def test_mode_off_runs_no_draft() -> None:
     off = model({"draft": DRAFT, "speculation": {"mode": "Off"}})
     assert kinds_and_names(off) == ["Service pair-target", "Deployment pair-target"]
@@ -158,6 +165,43 @@ def test_revision_length_and_sequences_reach_the_role_that_has_them() -> None:
     ]
     assert not any(arg.startswith("--revision") for arg in container(pair, "target")["args"])
     assert [thing["spec"].get("replicas") for thing in build(pair, Platform())] == [None, 2, None, 1]
+
+
+def test_several_drafts_are_one_name_to_the_target() -> None:
+    pair = model({"draft": {**DRAFT, "replicas": 3}})
+    assert [arg for arg in container(pair, "target")["args"] if arg.startswith("--draft=")] == [
+        "--draft=dns:///pair-draft.default.svc:50051"
+    ]
+
+
+def test_memory_queue_and_batch_reach_the_commands() -> None:
+    target = {
+        "model": {"uri": "hf://org/big"},
+        "kvCache": {"memory": "4Gi"},
+        "maxQueue": 0,
+        "maxBatchedTokens": 2048,
+        "quantization": "fp8",
+        "tensorParallelSize": 2,
+    }
+    draft = {**DRAFT, "kvCache": {"fraction": 0.25}, "quantization": "int8"}
+    pair = model({"target": target, "draft": draft, "speculation": {"tolerance": 0.5}})
+    assert {
+        "--kv-cache-memory=4Gi",
+        "--max-queue=0",
+        "--max-batched-tokens=2048",
+        "--quantization=fp8",
+        "--tensor-parallel-size=2",
+        "--tolerance=0.5",
+    } <= set(container(pair, "target")["args"])
+    assert {"--kv-cache-fraction=0.25", "--quantization=int8"} <= set(container(pair, "draft")["args"])
+
+
+def test_a_target_of_several_ranks_has_its_gpus_and_shared_memory() -> None:
+    gpus = {"limits": {"nvidia.com/gpu": 4}}
+    wide = model({"target": {"model": {"uri": "hf://org/big"}, "tensorParallelSize": 4, "resources": gpus}})
+    assert container(wide, "target")["resources"] == gpus
+    assert {"name": "shm", "mountPath": "/dev/shm"} in container(wide, "target")["volumeMounts"]
+    assert {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}} in pod(wide, "target")["volumes"]
 
 
 CPU = {"requests": {"cpu": 1}}
@@ -205,12 +249,16 @@ def test_a_local_network_moves_every_address_of_both_roles() -> None:
         target_port=8123,
         draft_port=40001,
         draft_http_port=40002,
-        draft_host="127.0.0.1",
+        local_drafts=("127.0.0.1:40001", "127.0.0.1:40003"),
     )
     platform = Platform(network=network)
     pair = sample("qwen-coder")
     target, draft = container(pair, "target", platform), container(pair, "draft", platform)
-    assert {"--host=127.0.0.1", "--port=8123", "--draft=127.0.0.1:40001"} <= set(target["args"])
+    assert {"--host=127.0.0.1", "--port=8123"} <= set(target["args"])
+    assert [arg for arg in target["args"] if arg.startswith("--draft=")] == [
+        "--draft=127.0.0.1:40001",
+        "--draft=127.0.0.1:40003",
+    ]
     assert {"--host=127.0.0.1", "--port=40001", "--http-port=40002"} <= set(draft["args"])
     assert [port["containerPort"] for port in target["ports"] + draft["ports"]] == [8123, 40001, 40002]
 

@@ -72,10 +72,13 @@ def test_every_field_is_described_and_bounded(path: Path, schema: dict[str, Any]
     if path == ("metadata",):  # the API server's own
         return
     assert schema["description"].endswith(".")
-    if schema["type"] == "integer":
+    kind = "quantity" if schema.get("x-kubernetes-int-or-string") else schema["type"]
+    if kind in ("integer", "number"):
         assert "minimum" in schema
         assert "maximum" in schema or schema["format"] == "int64"
-    if path[0] == "spec" and schema["type"] == "string":
+    if kind == "quantity":
+        assert {"minimum", "pattern"} <= schema.keys()
+    if path[0] == "spec" and kind == "string":
         assert "enum" in schema or {"maxLength", "pattern"} <= schema.keys()
     if "additionalProperties" in schema:
         assert "maxProperties" in schema
@@ -91,7 +94,7 @@ def test_the_typed_view_has_each_field_with_its_type_bounds_and_default(path: Pa
     assert parent is not None
     around = value_at({"root": SCHEMA}, ("root", *[step for part in path[:-1] for step in ("properties", part)]))
     assert parent.names[str(name)].required == (name in around.get("required", []))
-    if "minimum" in schema:
+    if "maximum" in schema:
         assert field.bounds == f"from {schema['minimum']} to {schema['maximum']}"
 
 
@@ -123,6 +126,15 @@ def test_samples_keep_every_cel_rule(file: Any) -> None:
 
 def model_with(uri: str, **fields: Any) -> dict[str, Any]:
     return {"target": {"model": {"uri": uri, **fields}}}
+
+
+def target_with(**fields: Any) -> dict[str, Any]:
+    return {"target": {"model": {"uri": "hf://a/b"}, **fields}}
+
+
+def ranks_on_gpus(ranks: int | None, gpus: int | str) -> dict[str, Any]:
+    size = {} if ranks is None else {"tensorParallelSize": ranks}
+    return target_with(resources={"limits": {"nvidia.com/gpu": gpus}}, **size)
 
 
 JUDGED = [
@@ -161,6 +173,23 @@ JUDGED = [
         {"speculation": {"mode": "Always", "fallback": "None"}, "draft": {"model": {"uri": "hf://a/b"}}},
         None,
     ),
+    (target_with(kvCache={"memory": "4Gi"}), None),
+    (target_with(kvCache={"memory": 1 << 30}), None),
+    (target_with(kvCache={"fraction": 0.5}), None),
+    (target_with(kvCache={}), "exactly one of the two"),
+    (target_with(kvCache={"memory": "4Gi", "fraction": 0.5}), "exactly one of the two"),
+    ({"draft": {"model": {"uri": "hf://a/b"}, "kvCache": {"memory": "4Gi"}}}, None),
+    ({"draft": {"model": {"uri": "hf://a/b"}, "kvCache": {}}}, "exactly one of the two"),
+    (target_with(tensorParallelSize=2), None),
+    (ranks_on_gpus(None, 1), None),
+    (ranks_on_gpus(2, 2), None),
+    (ranks_on_gpus(2, "2"), None),
+    (ranks_on_gpus(2, 0), None),
+    (ranks_on_gpus(2, "0"), None),
+    (ranks_on_gpus(None, 2), "every rank has a GPU"),
+    (ranks_on_gpus(2, 1), "every rank has a GPU"),
+    (ranks_on_gpus(2, "4"), "every rank has a GPU"),
+    (ranks_on_gpus(2, "2000m"), "every rank has a GPU"),
 ]
 
 

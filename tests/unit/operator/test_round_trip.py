@@ -37,19 +37,46 @@ def resources(draw: st.DrawFn) -> dict[str, object]:
     return {"limits": limits, "requests": fitting}
 
 
-ROLE = maybe(
-    dtype=st.sampled_from(["auto", "bfloat16", "float32"]),
-    maxModelLen=st.integers(16, 1 << 24),
-    maxNumSeqs=st.integers(1, 1024),
-    replicas=st.integers(0, 256),
-    resources=resources(),
+POOLS = st.one_of(
+    st.builds(lambda memory: {"memory": memory}, st.one_of(st.integers(1, 1 << 40), st.sampled_from(["4Gi", "1e9"]))),
+    st.builds(lambda fraction: {"fraction": fraction}, st.floats(0.01, 1)),
 )
+FIELDS = {
+    "dtype": st.sampled_from(["auto", "bfloat16", "float32"]),
+    "maxModelLen": st.integers(16, 1 << 24),
+    "maxNumSeqs": st.integers(1, 1024),
+    "replicas": st.integers(0, 256),
+    "kvCache": POOLS,
+    "resources": resources(),
+}
+DRAFT = maybe(**FIELDS, quantization=st.just("int8"))
 MODEL = st.one_of(
     st.builds(lambda org, name: {"uri": f"hf://{org}/{name}"}, WORD, WORD),
     st.builds(lambda org, name, rev: {"uri": f"hf://{org}/{name}", "revision": rev}, WORD, WORD, WORD),
     st.builds(lambda name: {"uri": f"file:///{name}"}, WORD),
 )
-ROLES = st.builds(lambda model, role: {"model": model, **role}, MODEL, ROLE)
+DRAFTS = st.builds(lambda model, role: {"model": model, **role}, MODEL, DRAFT)
+
+
+@st.composite
+def targets(draw: st.DrawFn) -> dict[str, object]:
+    """A target whose ranks have a GPU each, where it asks for GPUs of that kind."""
+    target = draw(
+        maybe(
+            **FIELDS,
+            quantization=st.sampled_from(["int8", "fp8"]),
+            maxQueue=st.integers(0, 65536),
+            maxBatchedTokens=st.integers(16, 65536),
+            tensorParallelSize=st.integers(1, 16),
+        )
+    )
+    quantities = target.get("resources")
+    if isinstance(quantities, dict):
+        for kind in quantities.values():
+            kind.pop("nvidia.com/gpu", None)
+        if draw(st.booleans()):
+            quantities["limits"]["nvidia.com/gpu"] = target.get("tensorParallelSize", 1)
+    return {"model": draw(MODEL), **target}
 
 
 @st.composite
@@ -59,6 +86,7 @@ def speculations(draw: st.DrawFn) -> dict[str, object]:
         maybe(
             mode=st.sampled_from(["Auto", "Always", "Off"]),
             minProbability=st.floats(0, 1),
+            tolerance=st.floats(0, 10),
             draftPatience=st.sampled_from(["0s", "50ms", "1.5s", "250us"]),
         )
     )
@@ -67,9 +95,9 @@ def speculations(draw: st.DrawFn) -> dict[str, object]:
 
 
 SPECS = st.fixed_dictionaries(
-    {"target": ROLES},
+    {"target": targets()},
     optional={
-        "draft": ROLES,
+        "draft": DRAFTS,
         "speculation": speculations(),
         "endpoint": maybe(port=st.integers(1, 65535)),
     },

@@ -56,12 +56,14 @@ WRONG = {
     "text for fields": (
         "  target: hf://a/b\n",
         'm.yaml:6:11: spec.target: "hf://a/b" is text, not a mapping; put its fields below it, indented:'
-        " model, dtype, maxModelLen, maxNumSeqs, replicas, resources",
+        " model, dtype, maxModelLen, maxNumSeqs, replicas, kvCache, resources, maxQueue, maxBatchedTokens,"
+        " quantization, tensorParallelSize",
     ),
     "list for fields": (
         "  target: [x]\n",
         "m.yaml:6:11: spec.target: this is a list, not a mapping; put its fields below it, indented:"
-        " model, dtype, maxModelLen, maxNumSeqs, replicas, resources",
+        " model, dtype, maxModelLen, maxNumSeqs, replicas, kvCache, resources, maxQueue, maxBatchedTokens,"
+        " quantization, tensorParallelSize",
     ),
     "too small": (
         "  target:\n    model: {uri: hf://a/b}\n    maxNumSeqs: 0\n",
@@ -135,6 +137,47 @@ WRONG = {
         TARGET + "  speculation:\n    fallback: None\n    mode: Always\n",
         "m.yaml:9:11: spec.speculation.mode: speculation.mode Always has nothing to draft with: give"
         " spec.draft, set speculation.fallback to NGram, or set speculation.mode to Auto",
+    ),
+    "a pool given twice": (
+        "  target:\n    model: {uri: hf://a/b}\n    kvCache: {memory: 4Gi, fraction: 0.5}\n",
+        "m.yaml:8:5: spec.target.kvCache: kvCache is given as memory or as a fraction: write exactly one of the two,"
+        " or remove kvCache",
+    ),
+    "a pool of no quantity": (
+        "  target:\n    model: {uri: hf://a/b}\n    kvCache: {memory: 4GB}\n",
+        "m.yaml:8:23: spec.target.kvCache.memory: '4GB' is not a quantity;"
+        ' write a number or text such as 2, "1.5", 500m or 4Gi',
+    ),
+    "a pool of a bare fraction": (
+        "  target:\n    model: {uri: hf://a/b}\n    kvCache: {memory: 0.5}\n",
+        "m.yaml:8:23: spec.target.kvCache.memory: 0.5 is a number with a fraction, not a quantity;"
+        ' write a number or text such as 2, "1.5", 500m or 4Gi',
+    ),
+    "a share of more than all": (
+        "  target:\n    model: {uri: hf://a/b}\n    kvCache: {fraction: 90}\n",
+        "m.yaml:8:25: spec.target.kvCache.fraction: 90 is too large; use a number from 0.01 to 1",
+    ),
+    "a number format that a draft has not": (
+        TARGET + "  draft: {model: {uri: hf://a/c}, quantization: fp8}\n",
+        'm.yaml:7:49: spec.draft.quantization: "fp8" is not known here; write int8',
+    ),
+    "a number format that nobody has": (
+        "  target: {model: {uri: hf://a/b}, quantization: int4}\n",
+        'm.yaml:6:50: spec.target.quantization: "int4" is not one of int8, fp8; did you mean int8?',
+    ),
+    "ranks without a GPU each": (
+        "  target:\n    model: {uri: hf://a/b}\n    tensorParallelSize: 4\n"
+        "    resources: {limits: {nvidia.com/gpu: 2}}\n",
+        "m.yaml:8:25: spec.target.tensorParallelSize: every rank has a GPU of its own: set tensorParallelSize to the"
+        " number of GPUs in resources.limits, or that limit, a plain whole number, to tensorParallelSize",
+    ),
+    "ranks of a draft": (
+        TARGET + "  draft: {model: {uri: hf://a/c}, tensorParallelSize: 2}\n",
+        "m.yaml:7:35: spec.draft.tensorParallelSize: not here: move it to spec.target.tensorParallelSize",
+    ),
+    "a negative tolerance": (
+        TARGET + "  speculation: {tolerance: -1}\n",
+        "m.yaml:7:28: spec.speculation.tolerance: -1 is too small; use a number from 0 to 10",
     ),
     "given twice": (
         TARGET + "  speculation:\n    maxDepth: 3\n    maxDepth: 4\n",
