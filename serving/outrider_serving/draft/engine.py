@@ -129,15 +129,17 @@ class DraftEngine:
         if not self.free_sequences:
             raise ProtocolError(f"all {self._max_num_seqs} sequences are taken; raise spec.draft.maxNumSeqs")
         sampling = opened.sampling
-        if not (sampling.temperature >= 0 and 0 < sampling.top_p <= 1):
-            raise ProtocolError("sampling is out of range: temperature from 0, top_p above 0 and up to 1")
+        try:
+            rule = Sampling(sampling.temperature, sampling.top_p, sampling.seed)
+        except ValueError as error:
+            raise ProtocolError(f"sampling is out of range: {error}") from None
         self._sessions[key] = Drafted(
             stream=stream,
             sequence=opened.sequence,
             epoch=opened.epoch,
             session=Session(
                 tokens=opened.tokens,
-                sampling=Sampling(sampling.temperature, sampling.top_p, sampling.seed),
+                sampling=rule,
                 limits=self._limits(opened.shape),
                 kv=self._runner.new_kv(),
                 calibration=Calibration(self._calibration),

@@ -6,7 +6,11 @@ import math
 
 import pytest
 import torch
-from outrider_serving.engine.sampler import Sampling, candidates, choose, gumbel, propose
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from outrider_serving.engine.noise import complement_below, gumbel, gumbel_of, hashed
+from outrider_serving.engine.sampler import candidates, choose, propose
+from outrider_serving.engine.sampling import Sampling
 
 LOGITS = torch.tensor([1.0, 0.2, -0.5, 2.0, 0.0, -3.0])
 SAMPLES = 20_000
@@ -49,7 +53,7 @@ def test_a_biased_choice_is_caught() -> None:
 def test_top_p_keeps_the_fewest_tokens_that_reach_it() -> None:
     probabilities = torch.softmax(LOGITS.double(), 0).sort(descending=True)
     kept = candidates(LOGITS, Sampling(1.0, 0.8, 0), 0).tokens
-    assert kept.tolist() == probabilities.indices[: len(kept)].tolist()
+    assert set(kept.tolist()) == set(probabilities.indices[: len(kept)].tolist())
     assert float(probabilities.values[: len(kept)].sum()) >= 0.8
     assert float(probabilities.values[: len(kept) - 1].sum()) < 0.8
 
@@ -88,3 +92,70 @@ def test_a_draft_with_the_targets_distribution_proposes_its_choice_first() -> No
         for position in range(200):
             sampling = Sampling(temperature, 0.95, 11)
             assert propose(LOGITS, sampling, position, 4)[0][0] == choose(LOGITS, sampling, position).token
+
+
+# What is below makes the choice fast must not change it: the rule is written out, and both are compared.
+
+SIZES = (1, 2, 100, 700, 20_000)
+shapes = st.sampled_from(["flat", "two values", "narrow", "wide", "peaked", "bfloat16"])
+rules = st.builds(
+    Sampling,
+    temperature=st.sampled_from([0.0, 0.05, 0.5, 1.0, 3.0]),
+    top_p=st.sampled_from([1e-6, 0.5, 0.95, 1.0]),
+    seed=st.integers(-(2**63), 2**63),
+    top_k=st.sampled_from([0, 1, 3, 50, 5000]),
+    min_p=st.sampled_from([0.0, 0.05, 1.0]),
+)
+
+
+def row(shape: str, size: int, seed: int) -> torch.Tensor:
+    normal = torch.randn(size, generator=torch.Generator().manual_seed(seed))
+    if shape == "bfloat16":
+        return (normal * 4).bfloat16()
+    scaled = {"flat": normal * 0, "two values": normal.sign(), "narrow": normal * 0.3, "wide": normal * 8}
+    return scaled.get(shape, torch.where(normal > 2.5, normal * 10, normal))
+
+
+def written_out(logits: torch.Tensor, sampling: Sampling, position: int) -> int:
+    """The rule over a whole sorted vocabulary, in float64."""
+    values, tokens = logits.double().sort(descending=True, stable=True)
+    if sampling.greedy:
+        return int(tokens[0])
+    scaled = values / sampling.temperature
+    size = min(sampling.top_k or len(values), len(values))
+    probabilities = torch.softmax(scaled[:size], 0)
+    kept = (probabilities.cumsum(0) - probabilities < sampling.top_p) | (torch.arange(size) == 0)
+    if sampling.top_p == 1:
+        kept[:] = True
+    kept &= probabilities >= sampling.min_p * probabilities[0]
+    weights = scaled[:size] + gumbel(sampling.seed, position, tokens[:size])
+    return int(tokens[:size][weights.masked_fill(~kept, -math.inf).argmax()])
+
+
+@settings(max_examples=300, deadline=None)
+@given(shape=shapes, size=st.sampled_from(SIZES), sampling=rules, position=st.integers(0, 10_000))
+def test_a_choice_is_that_of_the_rule_written_out(shape: str, size: int, sampling: Sampling, position: int) -> None:
+    logits = row(shape, size, position)
+    assert choose(logits, sampling, position).token == written_out(logits, sampling, position)
+
+
+@settings(max_examples=100, deadline=None)
+@given(shape=shapes, size=st.sampled_from(SIZES), sampling=rules, position=st.integers(0, 10_000))
+def test_a_draft_proposes_the_choices_in_order_with_their_beliefs(
+    shape: str, size: int, sampling: Sampling, position: int
+) -> None:
+    logits = row(shape, size, position)
+    proposed = propose(logits, sampling, position, 4)
+    assert proposed[0][0] == choose(logits, sampling, position).token
+    weights = candidates(logits, sampling, position).weights
+    exact = (weights.sort(descending=True).values - torch.logsumexp(weights, 0))[:4]
+    # The bound that stands for the noise of the others makes a belief a little too small.
+    assert [belief for _, belief in proposed] == pytest.approx(exact.tolist(), abs=0.2)
+
+
+def test_the_bound_on_noise_holds_over_the_whole_hash() -> None:
+    edges = torch.tensor([-(2**31), -(2**31) + 1, -1, 0, 1, 2**31 - 2, 2**31 - 1], dtype=torch.int32)
+    around = (2**31 - 1 - torch.logspace(0, 31, 400, base=2).long()).clamp(-(2**31), 2**31 - 1).int()
+    hashes = torch.cat([edges, around, hashed(torch.arange(200_000, dtype=torch.int32), 3, 4)])
+    bound = -complement_below(hashes.clone()).double().log()
+    assert bool((gumbel_of(hashes) <= bound * (1 + 1e-6)).all())
