@@ -10,12 +10,11 @@ from collections.abc import Sequence as Many
 from typing import Any
 
 from outrider_serving.draft.engine import DraftEngine
-from outrider_serving.engine.calibration import Calibration
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.request import Delta, Request, SamplingParams
+from outrider_serving.engine.step_time import StepTime
 from outrider_serving.engine.tree import Tree
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
-from outrider_serving.target.budget import StepTime
 from outrider_serving.target.drafters import Ask, Drafter, DraftState, DraftStatus, NoDraft
 from outrider_serving.target.ngram import NGramIndex
 from outrider_serving.target.remote import RemoteDrafter
@@ -25,6 +24,7 @@ from outrider_serving.target.speculation import Speculation, SpeculationPolicy
 from outrider_serving.target.step import TargetStep
 
 STEP_TIME = ((1, 1.0), (64, 1.1))
+LEVEL_TIME = ((1, 0.01),)
 
 
 class SilentDetokenizer:
@@ -67,7 +67,7 @@ class HandCarried(RemoteDrafter):
 
 
 def draft_engine(runner: ModelRunner, max_num_seqs: int = 16) -> DraftEngine:
-    return DraftEngine(runner, max_num_seqs=max_num_seqs, max_model_len_tokens=1024)
+    return DraftEngine(runner, max_num_seqs=max_num_seqs, max_model_len_tokens=1024, level_time=StepTime(LEVEL_TIME))
 
 
 def shape_of(policy: SpeculationPolicy) -> pb.TreeShape:
@@ -96,16 +96,17 @@ def sequence_of(
     sampling: SamplingParams,
     emit: Callable[[Delta], None] = lambda _: None,
 ) -> Sequence:
+    request = Request("test", tuple(prompt), sampling)
     return Sequence(
         id=next(_ids),
-        request=Request("test", tuple(prompt), sampling),
+        request=request,
         detokenizer=SilentDetokenizer(),  # type: ignore[arg-type]
         kv=step._runner.new_kv(),
         eos_tokens=frozenset(),
         max_model_len_tokens=1024,
         emit=emit,
         abort=lambda: None,
-        calibration=Calibration(step.speculation.calibration),
+        calibration=step.speculation.calibration(request),
         ngrams=NGramIndex(),
     )
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 
-from outrider_serving.draft.grow import Limits, another_level_pays
+from outrider_serving.draft.grow import Limits, level_rows
 from outrider_serving.draft.session import Session
 from outrider_serving.engine.calibration import Calibration
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.sampler import Sampling
+from outrider_serving.engine.step_time import StepTime
 from outrider_serving.protocol.errors import ProtocolError
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.protocol.trees import MOST_NODES, tree_to_message
@@ -33,7 +34,7 @@ class Drafted:
     sequence: int
     epoch: int
     session: Session
-    run_ahead: bool
+    shape: pb.TreeShape
     max_nodes: int
     target_step_s: float
     committed_at_s: float
@@ -41,8 +42,8 @@ class Drafted:
     final: bool = False
 
     @property
-    def wants_rows(self) -> bool:
-        return not self.final and self.max_nodes > 0 and bool(self.session.behind or self.session.next_level)
+    def grows(self) -> bool:
+        return not self.final and self.max_nodes > 0
 
 
 @dataclass
@@ -58,7 +59,7 @@ class LevelReport:
 class DraftEngine:
     """Sessions of all connected targets. Every failure of one message ends that sequence's drafting and no more.
 
-    `level_s` is what a level took at warm-up; it is followed from there.
+    `level_time` is what a forward took at warm-up; it is followed from there.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class DraftEngine:
         runner: ModelRunner,
         max_num_seqs: int,
         max_model_len_tokens: int,
-        level_s: float = 0.0,
+        level_time: StepTime,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._commits = 0
@@ -75,10 +76,11 @@ class DraftEngine:
         self._max_num_seqs = max_num_seqs
         self._max_model_len_tokens = max_model_len_tokens
         self._clock = clock
-        self._calibration = Calibration()
+        # Beliefs under noise are other figures than those of greedy decoding.
+        self._calibration = {greedy: Calibration() for greedy in (True, False)}
         self._sessions: dict[tuple[int, int], Drafted] = {}
         self._rejects: dict[int, list[pb.Reject]] = defaultdict(list)
-        self._level_s = level_s
+        self._level_time = level_time
         self._hit_rate = FIRST_HIT_RATE
 
     @property
@@ -140,23 +142,23 @@ class DraftEngine:
             session=Session(
                 tokens=opened.tokens,
                 sampling=rule,
-                limits=self._limits(opened.shape),
+                limits=self._limits(opened.shape, opened.budget),
                 kv=self._runner.new_kv(),
-                calibration=Calibration(self._calibration),
+                calibration=Calibration(self._calibration[sampling.temperature == 0]),
             ),
-            run_ahead=opened.shape.run_ahead,
+            shape=opened.shape,
             max_nodes=opened.budget.max_nodes,
             target_step_s=opened.budget.target_step_ms / 1000,
             committed_at_s=self._clock(),
         )
 
-    def _limits(self, shape: pb.TreeShape) -> Limits:
+    def _limits(self, shape: pb.TreeShape, budget: pb.Budget) -> Limits:
         # While the target verifies the upper half of such a tree the lower one grows, and the commit re-roots into it.
         ahead = 2 if shape.run_ahead else 1
         return Limits(
             max_depth=ahead * shape.max_depth,
             max_branches=max(1, min(shape.max_branches, self._runner.vocabulary_size)),
-            max_nodes=min(ahead * shape.max_nodes, MOST_NODES),
+            max_nodes=min(ahead * min(shape.max_nodes, budget.max_nodes), MOST_NODES),
             min_probability=shape.min_probability,
             max_model_len_tokens=self._max_model_len_tokens,
         )
@@ -179,14 +181,17 @@ class DraftEngine:
         for outcome in outcomes:
             self._hit_rate += RATE * (outcome - self._hit_rate)
         drafted.max_nodes = commit.budget.max_nodes
+        drafted.session.limits = self._limits(drafted.shape, commit.budget)
         drafted.target_step_s = commit.budget.target_step_ms / 1000
         drafted.committed_at_s = self._clock()
         drafted.told = drafted.final = False
 
     def step(self) -> LevelReport | None:
-        """Grows every tree that wants it by a level, in one forward. None when there was nothing to do or say."""
+        """Reads on in the sequences that are behind and grows the trees that pay by a level, in one forward. None when
+        there was nothing to do or say.
+        """
         self._end_those_out_of_context()
-        growing = [drafted for drafted in self._sessions.values() if drafted.wants_rows]
+        growing = self._growing()
         report = LevelReport(sequences=len(growing))
         if growing:
             self._forward(growing, report)
@@ -201,44 +206,64 @@ class DraftEngine:
                 reason = f"longer than the draft's context of {own} tokens; raise spec.draft.maxModelLen"
                 self._reject(drafted.stream, drafted.sequence, drafted.epoch, reason)
 
-    def _forward(self, growing: list[Drafted], report: LevelReport) -> None:
+    def _growing(self) -> dict[Drafted, list[int]]:
+        """What the next forward serves: sequences that are behind, and the nodes that others expand."""
+        growing: dict[Drafted, list[int]] = {
+            drafted: [] for drafted in self._sessions.values() if drafted.grows and drafted.session.behind
+        }
+        for stream in self._streams().values():
+            for drafted, node in self._level(stream, rows_anyway=len(growing)):
+                growing.setdefault(drafted, []).append(node)
+        return growing
+
+    def _streams(self) -> dict[int, list[Drafted]]:
+        """The sequences, by target, whose trees may grow by a level."""
+        streams: dict[int, list[Drafted]] = defaultdict(list)
+        for drafted in self._sessions.values():
+            if drafted.grows and not drafted.session.behind:
+                streams[drafted.stream].append(drafted)
+        return streams
+
+    def _level(self, stream: list[Drafted], rows_anyway: int = 0) -> list[tuple[Drafted, int]]:
+        """The nodes, over all of a target's trees, that the next level expands."""
+        leaves = [
+            (drafted.session.nodes[node].path, drafted, node) for drafted in stream for node in drafted.session.leaves
+        ]
+        leaves.sort(key=lambda leaf: -leaf[0])
+        paths = [path for path, _, _ in leaves]
+        rows = level_rows(paths, self._hit_rate, self._level_time, rows_anyway, self._worth(stream))
+        return [(drafted, node) for _, drafted, node in leaves[:rows]]
+
+    def _worth(self, stream: list[Drafted]) -> float | None:
+        """Tokens a second that a waiting target would get from the trees as they are; None where it does not wait."""
+        if stream[0].shape.run_ahead:
+            return None
+        spent_s = self._clock() - min(drafted.committed_at_s for drafted in stream)
+        step_s = max(drafted.target_step_s for drafted in stream)
+        return sum(drafted.session.expected_tokens for drafted in stream) / max(step_s + spent_s, 1e-9)
+
+    def _forward(self, growing: dict[Drafted, list[int]], report: LevelReport) -> None:
         started = self._clock()
-        levels = not any(drafted.session.behind > 1 for drafted in growing)
-        batch = [drafted.session.rows() for drafted in growing]
+        prompts = any(drafted.session.behind > 1 for drafted in growing)
+        batch = [drafted.session.rows(expand) for drafted, expand in growing.items()]
         for drafted, logits in zip(growing, self._runner.forward(batch), strict=True):
             drafted.session.absorb(logits)
             drafted.told = False
         report.tokens = sum(len(rows) for rows in batch)
         report.forward_s = self._clock() - started
-        if levels:
-            self._level_s += RATE * (report.forward_s - self._level_s)
+        if not prompts:
+            self._level_time.observe(report.tokens, report.forward_s)
 
     def _finish_turns(self) -> None:
-        """Trees that will not grow before the next commit. Where the target waits for its turn, a level must
-        earn its time, weighed over all of its sequences, since one forward serves them all.
+        """Marks the trees that will not grow before the next commit: those at their limits, and all of a target that
+        waits when no level earns what it costs.
         """
-        now_s = self._clock()
-        turns: dict[int, list[Drafted]] = defaultdict(list)
-        for drafted in self._sessions.values():
-            if drafted.final or drafted.session.behind:
-                continue
-            if not drafted.wants_rows:
+        for stream in self._streams().values():
+            ended = stream if not self._level(stream) else [drafted for drafted in stream if not drafted.session.leaves]
+            for drafted in ended:
                 drafted.final, drafted.told = True, False
-            elif not drafted.run_ahead:
-                turns[drafted.stream].append(drafted)
-        for waiting in turns.values():
-            pays = another_level_pays(
-                gain=self._hit_rate * sum(drafted.session.next_gain for drafted in waiting),
-                expected_tokens=sum(drafted.session.expected_tokens for drafted in waiting),
-                target_step_s=max(drafted.target_step_s for drafted in waiting),
-                spent_s=now_s - min(drafted.committed_at_s for drafted in waiting),
-                level_s=self._level_s,
-            )
-            if not pays:
-                for drafted in waiting:
-                    drafted.final, drafted.told = True, False
 
-    def _messages(self, growing: list[Drafted]) -> dict[int, pb.DraftMessage]:
+    def _messages(self, growing: Container[Drafted]) -> dict[int, pb.DraftMessage]:
         messages: dict[int, pb.DraftMessage] = defaultdict(pb.DraftMessage)
         for drafted in self._sessions.values():
             if drafted.told or not (drafted.final or drafted in growing or drafted.session.nodes):

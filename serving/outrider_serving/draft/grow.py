@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
+from outrider_serving.engine.step_time import StepTime
+
 
 class Leaf(Protocol):
     """What growth needs to know of a node; `row` is None until its children are known."""
@@ -26,24 +30,35 @@ class Limits:
     max_model_len_tokens: int
 
 
-def frontier(nodes: Sequence[Leaf], sequence_length: int, limits: Limits) -> list[int]:
-    """The likeliest leaves, `max_branches` at most: a batch of them costs the draft hardly more than one.
+def leaves(nodes: Sequence[Leaf], sequence_length: int, limits: Limits) -> list[int]:
+    """The leaves that could be expanded, likeliest first.
 
-    Only leaves among the `max_nodes` likeliest nodes, since no others are sent; none outside the draft's
-    context, or too deep.
+    Only those among the `max_nodes` likeliest nodes, since no others are sent; none outside the draft's context,
+    or too deep.
     """
     deepest = min(limits.max_depth, limits.max_model_len_tokens - sequence_length + 1)
     likeliest = sorted(range(len(nodes)), key=lambda index: -nodes[index].path)[: limits.max_nodes]
-    leaves = [index for index in likeliest if nodes[index].row is None and nodes[index].depth < deepest]
-    return leaves[: limits.max_branches]
+    return [index for index in likeliest if nodes[index].row is None and nodes[index].depth < deepest]
 
 
-def another_level_pays(
-    gain: float, expected_tokens: float, target_step_s: float, spent_s: float, level_s: float
-) -> bool:
-    """Whether tokens per second rise by one more level, where the target waits for it.
+def level_rows(
+    paths: Sequence[float], hit_rate: float, level_time: StepTime, rows_anyway: int, rate: float | None
+) -> int:
+    """How many leaves the next level expands, of `paths`, their probabilities in falling order; 0: none pays.
 
-    With E tokens expected from a step of T + spent seconds, a level that takes `level_s` and adds `gain` tokens
-    pays iff gain / level_s > E / (T + spent).
+    Expanding a leaf earns hit_rate * P(path) tokens; a level of n rows takes `level_time` seconds, of which the
+    `rows_anyway` of other work are not its own. Where the target waits, its time is worth `rate` tokens a second,
+    and the level is as wide as earns most after that is paid:
+
+        argmax over n of  hit_rate * sum of the n best P(path)  -  rate * (L(rows + n) - L(rows))
+
+    None: nobody waits, and the level is as wide as gives most tokens per second of the draft's time.
     """
-    return gain * (target_step_s + spent_s) > level_s * expected_tokens
+    gains = hit_rate * np.cumsum([0.0, *paths])
+    seconds = level_time.predict(rows_anyway + np.arange(len(gains), dtype=np.float64))
+    if rows_anyway:
+        seconds = seconds - seconds[0]
+    seconds[0] = 0.0
+    if rate is None:
+        return int(np.argmax(gains[1:] / np.maximum(seconds[1:], 1e-9))) + 1 if len(paths) else 0
+    return int(np.argmax(gains - rate * seconds))

@@ -17,6 +17,7 @@ from outrider_serving import flags, loading, logs
 from outrider_serving.cli import run
 from outrider_serving.draft.engine import DraftEngine
 from outrider_serving.draft.server import Description, DraftLoop, DraftServicer
+from outrider_serving.engine.step_time import StepTime
 from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import DraftMetrics
 from outrider_serving.probes import probes_app
@@ -27,8 +28,6 @@ from outrider_serving.server import Server
 log = structlog.get_logger()
 
 PROGRAM = "outrider-draft"
-# A level expands the likeliest leaves, as many as a node has branches by default.
-LEVEL_ROWS = 4
 app = typer.Typer(add_completion=False)
 
 
@@ -60,7 +59,8 @@ def serve(
         max_model_len_tokens=role.max_model_len_tokens,
         dtype=str(role.runner.model.dtype).removeprefix("torch."),
     )
-    engine = DraftEngine(role.runner, max_num_seqs, role.max_model_len_tokens, role.forwards_s[LEVEL_ROWS])
+    level_time = StepTime(list(role.forwards_s.items()))
+    engine = DraftEngine(role.runner, max_num_seqs, role.max_model_len_tokens, level_time)
     return uvloop.run(_serve(about, thread, engine, host, port, probes))
 
 

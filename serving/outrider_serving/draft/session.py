@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from outrider_serving.draft.grow import Limits, frontier
+from outrider_serving.draft.grow import Limits, leaves
 from outrider_serving.engine.attention import Rows
-from outrider_serving.engine.calibration import Calibration
+from outrider_serving.engine.calibration import Calibration, Proposal
 from outrider_serving.engine.kv_cache import SequenceKV
 from outrider_serving.engine.sampler import Sampling, propose
 from outrider_serving.engine.tree import ROOT, Source, Tree
@@ -22,8 +22,9 @@ PREFILL_CHUNK_TOKENS = 512
 
 @dataclass
 class Node:
-    """score: the draft's log belief given the parent. path: calibrated probability that the whole path is
-    right. row: its row in the cache, once it has been forwarded; its children are known from then on.
+    """score: the draft's log belief given the parent. rank: 0 for the parent's likeliest child. path: calibrated
+    probability that the whole path is right. row: its row in the cache, once it has been forwarded; its children are
+    known from then on.
     """
 
     token: int
@@ -31,7 +32,12 @@ class Node:
     depth: int
     score: float
     path: float
+    rank: int
     row: int | None = None
+
+
+def _proposal(node: Node) -> Proposal:
+    return Proposal(Source.DRAFT, node.score, node.depth, node.rank)
 
 
 class Session:
@@ -62,16 +68,9 @@ class Session:
         return 1.0 + sum(node.path for node in self.nodes)
 
     @property
-    def next_level(self) -> list[int]:
-        """The nodes that the next forward would expand; empty when the limits are reached or the root is not
-        known yet.
-        """
-        return [] if self.behind else frontier(self.nodes, len(self.tokens), self.limits)
-
-    @property
-    def next_gain(self) -> float:
-        """Probability that a next level is reached at all: that one of the leaves it would expand is right."""
-        return sum(self.nodes[node].path for node in self.next_level)
+    def leaves(self) -> list[int]:
+        """The nodes that a level could expand, likeliest first; none while the root's children are not known."""
+        return [] if self.behind else leaves(self.nodes, len(self.tokens), self.limits)
 
     def commit(self, position: int, tokens: Many[int]) -> list[bool]:
         """The target emitted `tokens` from index `position` on: re-roots the tree at the last of them and
@@ -100,7 +99,7 @@ class Session:
         right = next((index for index in known if self.nodes[index].token == token), None)
         outcomes.append(right is not None)
         for index in known:
-            self._calibration.observe(Source.DRAFT, self.nodes[index].score, index == right)
+            self._calibration.observe(_proposal(self.nodes[index]), index == right)
         return right
 
     def _reroot(self, path: list[int], whole: bool) -> None:
@@ -126,10 +125,10 @@ class Session:
     def _weigh(self) -> None:
         for node in self.nodes:
             above = 1.0 if node.parent == ROOT else self.nodes[node.parent].path
-            node.path = above * self._calibration.estimate(Source.DRAFT, node.score)
+            node.path = above * self._calibration.estimate(_proposal(node))
 
-    def rows(self) -> Rows:
-        """What the next forward computes for this sequence: tokens that are behind, or the next level."""
+    def rows(self, expand: Many[int] = ()) -> Rows:
+        """What the next forward computes for this sequence: tokens that are behind, else the children of `expand`."""
         if self.behind:
             chunk = self.tokens[self._prefix : self._prefix + PREFILL_CHUNK_TOKENS]
             last = self._prefix + len(chunk) == len(self.tokens)
@@ -140,7 +139,7 @@ class Session:
                 positions=range(self._prefix, self._prefix + len(chunk)),
                 logits_from=len(chunk) - 1 if last else len(chunk),
             )
-        self._expanding = self.next_level
+        self._expanding = list(expand)
         root = len(self.tokens) - 1
         existing = self._kv.length - self._prefix
         visible = np.zeros((len(self._expanding), existing + len(self._expanding)), dtype=np.bool_)
@@ -180,10 +179,11 @@ class Session:
     def _add_children(self, parent: int, logits: torch.Tensor) -> None:
         depth, above = (0, 1.0) if parent == ROOT else (self.nodes[parent].depth, self.nodes[parent].path)
         position = len(self.tokens) + depth
-        for token, score in propose(logits, self._sampling, position, self.limits.max_branches):
-            path = above * self._calibration.estimate(Source.DRAFT, score)
-            if path >= self.limits.min_probability:
-                self.nodes.append(Node(token, parent, depth + 1, score, path))
+        for rank, (token, score) in enumerate(propose(logits, self._sampling, position, self.limits.max_branches)):
+            node = Node(token, parent, depth + 1, score, path=above, rank=rank)
+            node.path *= self._calibration.estimate(_proposal(node))
+            if node.path >= self.limits.min_probability:
+                self.nodes.append(node)
 
     def tree(self) -> Tree:
         """The likeliest nodes, as many as the limits allow, in an order in which parents come first."""

@@ -56,6 +56,17 @@ class Tree:
         return tuple(depths)
 
     @cached_property
+    def ranks(self) -> tuple[int, ...]:
+        """Rank of each node among its parent's children of the same source: 0 for the highest score."""
+        ranks = [0] * len(self)
+        counted: dict[tuple[int, Source], int] = {}
+        for node in sorted(range(len(self)), key=lambda node: -self.scores[node]):
+            family = (self.parents[node], self.sources[node])
+            ranks[node] = counted.get(family, 0)
+            counted[family] = ranks[node] + 1
+        return tuple(ranks)
+
+    @cached_property
     def _children(self) -> dict[tuple[int, int], int]:
         return {
             (parent, token): node for node, (parent, token) in enumerate(zip(self.parents, self.tokens, strict=True))

@@ -1,4 +1,4 @@
-"""What speculation may cost: the target's step time as measured, the nodes that pay, and whether asking the draft does.
+"""What speculation may cost: the nodes that pay, and whether asking the draft does.
 
 Pure: time is given, nothing is read. Everything maximises goodput, accepted tokens per second of target time,
 because acceptance alone does not tell: at one acceptance a step of a loaded engine gains 20 % or loses as much.
@@ -10,52 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-KNOTS_TOKENS = np.array([1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096], dtype=np.float64)
-LEARNING_RATE = 0.05
-# One stalled step (a page fault, a noisy neighbour) must not move the estimate by more than a twentieth.
-MOST_SURPRISE = 0.5
-
-
-class StepTime:
-    """Seconds of a target forward over n tokens: piecewise linear between knots, learnt while running.
-
-    Not a straight line: in float32 on a CPU four tokens cost 1.7 times one and sixteen no more than eight.
-    """
-
-    def __init__(self, measured: Sequence[tuple[int, float]]) -> None:
-        """`measured`: (tokens, seconds) from warm-up, in any order, one at least."""
-        tokens, seconds = zip(*sorted(measured), strict=True)
-        self._observed = 0
-        self._seconds = np.interp(KNOTS_TOKENS, tokens, seconds)
-        if len(tokens) > 1 and tokens[-1] > tokens[-2]:
-            slope = max(0.0, (seconds[-1] - seconds[-2]) / (tokens[-1] - tokens[-2]))
-            beyond = tokens[-1] < KNOTS_TOKENS
-            self._seconds[beyond] = seconds[-1] + slope * (KNOTS_TOKENS[beyond] - tokens[-1])
-
-    def predict(self, tokens: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Seconds of a forward over each of `tokens`; never less for more."""
-        return np.interp(tokens, KNOTS_TOKENS, np.maximum.accumulate(self._seconds))
-
-    def of(self, tokens: int) -> float:
-        return float(self.predict(np.array([tokens], dtype=np.float64))[0])
-
-    def observe(self, tokens: int, seconds: float) -> None:
-        """Moves the curve towards what a step took: all of it, since a longer context or a slower machine is
-        felt at every width, and the two knots around `tokens` once more, the nearer one more.
-        """
-        expected = float(np.interp(tokens, KNOTS_TOKENS, self._seconds))
-        surprise = float(np.clip(seconds - expected, -MOST_SURPRISE * expected, MOST_SURPRISE * expected))
-        # The first steps count for more: the machine may have been busy when it was measured.
-        self._observed += 1
-        rate = max(LEARNING_RATE, 1.0 / (1 + self._observed))
-        self._seconds *= 1 + rate * surprise / expected
-        right = int(np.clip(np.searchsorted(KNOTS_TOKENS, tokens), 1, len(KNOTS_TOKENS) - 1))
-        left = right - 1
-        share = (min(tokens, KNOTS_TOKENS[right]) - KNOTS_TOKENS[left]) / (KNOTS_TOKENS[right] - KNOTS_TOKENS[left])
-        self._seconds[left] += rate * (1 - share) * surprise / 2
-        self._seconds[right] += rate * share * surprise / 2
+from outrider_serving.engine.step_time import StepTime
 
 
 @dataclass(frozen=True)
@@ -115,26 +71,35 @@ def select(
 
 MISSES_TO_REST = 2
 FIRST_REST_STEPS = 16
-LONGEST_REST_STEPS = 1024
-# Long enough that a run of bad luck within one answer does not stop drafting, short enough to follow a change
-# of traffic.
-GAIN_RATE = 0.06
-# Drafting is tried before it is judged.
+# A probe of a few steps that loses a third costs less than half a per cent of such a rest.
+LONGEST_REST_STEPS = 256
+# The last few dozen steps that asked decide: a run of bad luck within one answer does not stop drafting, a change of
+# traffic does.
+FADE = 0.97
+# Drafting is tried before it is judged: it starts as if so many steps had earned this.
+PRIOR_STEPS = 4
 FIRST_GAIN = 1.5
+PROBE_GAIN = 1.05
 
 
 class DraftGate:
     """Whether the next step asks the draft: by what asking has earned, with rests that double while it earns nothing.
 
-    A gain is goodput over that of plain decoding: 1.0 earns nothing. A draft that is silent costs the wait;
+    The gain is the time that plain decoding would have taken for the same tokens over the time that was spent, waits
+    for prompts that the draft had to read included: 1.0 earns nothing. A draft that is silent costs the wait;
     after two silent steps it rests as one that does not pay does.
     """
 
-    def __init__(self) -> None:
-        self.gain = FIRST_GAIN
+    def __init__(self, first_gain: float = FIRST_GAIN) -> None:
+        self._prior_gain = first_gain
+        self._plain_s = self._spent_s = 0.0
         self._misses = 0
         self._rest_steps = FIRST_REST_STEPS
         self._resting = 0
+
+    @property
+    def gain(self) -> float:
+        return self._plain_s / self._spent_s if self._spent_s else self._prior_gain
 
     def asks(self, other_gain: float) -> bool:
         """`other_gain` is what the next step is expected to earn without the draft (by n-grams, or 1.0 for nothing)."""
@@ -147,15 +112,44 @@ class DraftGate:
         if self._resting > 0:
             self._resting -= 1
 
-    def drafted_step(self, gain: float, answered: bool) -> None:
-        """A step that asked the draft earned `gain`; `answered` is false when no tree came in time."""
-        self.gain += GAIN_RATE * (gain - self.gain)
+    def drafted_step(self, plain_s: float, spent_s: float, answered: bool) -> None:
+        """A step that asked the draft spent `spent_s` on what plain steps would have taken `plain_s` for; `answered` is
+        false when no tree came in time.
+        """
+        if not self._spent_s:
+            self._spent_s = PRIOR_STEPS * spent_s
+            self._plain_s = self._prior_gain * self._spent_s
+        self._plain_s = FADE * self._plain_s + plain_s
+        self._spent_s = FADE * self._spent_s + spent_s
         self._misses = 0 if answered else self._misses + 1
         if self.gain < 1.0 or self._misses >= MISSES_TO_REST:
-            self._resting = self._rest_steps
-            self._rest_steps = min(2 * self._rest_steps, LONGEST_REST_STEPS)
-            self._misses = 0
-            # A probe after the rest: a few steps decide whether it goes on.
-            self.gain = 1.0 + GAIN_RATE
+            self._rest()
         elif self.gain > 1.1:
             self._rest_steps = FIRST_REST_STEPS
+
+    def _rest(self) -> None:
+        self._resting = self._rest_steps
+        self._rest_steps = min(2 * self._rest_steps, LONGEST_REST_STEPS)
+        self._misses = 0
+        # A probe after the rest: a few steps decide whether it goes on.
+        self._prior_gain = PROBE_GAIN
+        self._plain_s = self._spent_s = 0.0
+
+
+class DraftGates:
+    """A gate for each doubling of the batch: what pays alone may cost under load, at the same acceptance.
+
+    One switch for all loads would go on drafting for dozens of steps after a surge, and rest for as many after it.
+    """
+
+    def __init__(self) -> None:
+        self._gates: dict[int, DraftGate] = {}
+
+    def at(self, sequences: int) -> DraftGate:
+        """The gate for a batch of so many. A load not seen yet starts from what the nearest lighter one earns."""
+        load = sequences.bit_length()
+        if load not in self._gates:
+            lighter = max((seen for seen in self._gates if seen < load), default=None)
+            gain = FIRST_GAIN if lighter is None else min(FIRST_GAIN, max(PROBE_GAIN, self._gates[lighter].gain))
+            self._gates[load] = DraftGate(gain)
+        return self._gates[load]

@@ -12,7 +12,6 @@ from concurrent.futures import Future
 import structlog
 from transformers import PreTrainedTokenizerBase
 
-from outrider_serving.engine.calibration import Calibration
 from outrider_serving.engine.detokenizer import Detokenizer
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.request import Delta, Request, RequestError
@@ -137,7 +136,7 @@ class TargetEngine:
             max_model_len_tokens=self._max_model_len_tokens,
             emit=emit,
             abort=abort,
-            calibration=Calibration(self._step.speculation.calibration),
+            calibration=self._step.speculation.calibration(request),
             ngrams=NGramIndex(),
         )
 

@@ -17,12 +17,12 @@ from outrider_serving import flags, loading, logs
 from outrider_serving.api.app import create_app
 from outrider_serving.api.health import DraftHealth, HealthReport, SpeculationHealth
 from outrider_serving.cli import FlagError, run
+from outrider_serving.engine.step_time import StepTime
 from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import TargetMetrics
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.role import Role, load_role
 from outrider_serving.server import Server
-from outrider_serving.target.budget import StepTime
 from outrider_serving.target.drafters import Drafter, NoDraft
 from outrider_serving.target.engine import TargetEngine
 from outrider_serving.target.remote import RemoteDrafter

@@ -7,9 +7,11 @@ from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from typing import Literal
 
-from outrider_serving.engine.calibration import Calibration
+from outrider_serving.engine.calibration import Calibration, Proposal
+from outrider_serving.engine.request import Request
+from outrider_serving.engine.step_time import StepTime
 from outrider_serving.engine.tree import Tree, merge
-from outrider_serving.target.budget import DraftGate, Selection, StepTime, select
+from outrider_serving.target.budget import DraftGates, Selection, select
 from outrider_serving.target.drafters import Ask, Drafter
 from outrider_serving.target.sequence import Sequence
 
@@ -48,11 +50,12 @@ class Speculation:
     """Asks the draft when that is expected to pay, chooses the nodes, and learns from what a step took."""
 
     def __init__(self, drafter: Drafter, policy: SpeculationPolicy, step_time: StepTime) -> None:
-        self.calibration = Calibration()
+        # Beliefs under noise are other figures than those of greedy decoding.
+        self._calibration = {greedy: Calibration() for greedy in (True, False)}
         self.step_time = step_time
         self._drafter = drafter
         self._policy = policy
-        self._gate = DraftGate()
+        self._gates = DraftGates()
         self._plain_s = 1.0
         self._spent_s = 1.0
 
@@ -60,6 +63,10 @@ class Speculation:
     def goodput_gain(self) -> float:
         """Tokens a second over what plain steps would have given, lately; 1.0 while nothing is earned."""
         return self._plain_s / self._spent_s
+
+    def calibration(self, request: Request) -> Calibration:
+        """A new one, for one sequence, that starts from what its kind has shown."""
+        return Calibration(self._calibration[request.sampling.greedy])
 
     def admitted(self, sequences: Many[Sequence]) -> None:
         """On hardware of its own the draft reads the prompts while the target does."""
@@ -103,7 +110,7 @@ class Speculation:
         if self._policy.mode == "Always":
             return True
         plain = len(decoding) / self.step_time.of(len(decoding))
-        return self._gate.asks(self._select(decoding, lookups, 0.0).goodput / plain)
+        return self._gates.at(len(decoding)).asks(self._select(decoding, lookups, 0.0).goodput / plain)
 
     def _ask_for(self, sequence: Sequence, sequences: int) -> Ask:
         return Ask(
@@ -132,8 +139,8 @@ class Speculation:
         for sequence, tree in zip(decoding, trees, strict=True):
             depth = self._depth(sequence)
             conditional = [
-                sequence.calibration.estimate(source, score) if level <= depth else 0.0
-                for source, score, level in zip(tree.sources, tree.scores, tree.depths, strict=True)
+                sequence.calibration.estimate(proposal) if proposal.depth <= depth else 0.0
+                for proposal in proposals(tree)
             ]
             least = self._policy.min_probability
             paths.append([path if path >= least else 0.0 for path in tree.path_probabilities(conditional)])
@@ -154,7 +161,12 @@ class Speculation:
         spent_s = work_s + drafting.wait_s
         self._plain_s = GAIN_FADE * self._plain_s + plain_s
         self._spent_s = GAIN_FADE * self._spent_s + spent_s
+        gate = self._gates.at(len(decoding))
         if drafting.asked:
-            self._gate.drafted_step(plain_s / spent_s, drafting.answered > 0)
+            gate.drafted_step(plain_s, spent_s, drafting.answered > 0)
         else:
-            self._gate.plain_step()
+            gate.plain_step()
+
+
+def proposals(tree: Tree) -> list[Proposal]:
+    return [Proposal(*known) for known in zip(tree.sources, tree.scores, tree.depths, tree.ranks, strict=True)]

@@ -13,7 +13,7 @@ from outrider_serving.engine.sampler import Choice, choose
 from outrider_serving.engine.tree import ROOT, Tree
 from outrider_serving.target.scheduler import Scheduler
 from outrider_serving.target.sequence import Sequence
-from outrider_serving.target.speculation import Speculation
+from outrider_serving.target.speculation import Speculation, proposals
 from outrider_serving.target.verify import Walk, verify
 
 
@@ -119,9 +119,9 @@ class TargetStep:
         report.drafts += len(tree) > 0
         report.accepted(min(len(walk.path), taken))
         reached = {ROOT, *walk.path}
-        for node, parent in enumerate(tree.parents):
+        for node, (parent, proposal) in enumerate(zip(tree.parents, proposals(tree), strict=True)):
             if parent in reached:
-                sequence.calibration.observe(tree.sources[node], tree.scores[node], node in reached)
+                sequence.calibration.observe(proposal, node in reached)
 
 
 def _tree_rows(sequence: Sequence, tree: Tree) -> Rows:

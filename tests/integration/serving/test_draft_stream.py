@@ -11,6 +11,7 @@ import pytest
 from outrider_serving.draft.engine import DraftEngine
 from outrider_serving.draft.server import Description, DraftLoop, DraftServicer
 from outrider_serving.engine.request import SamplingParams
+from outrider_serving.engine.step_time import StepTime
 from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import DraftMetrics
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
@@ -34,7 +35,7 @@ WAIT_S = 20.0
 async def draft_server(port: int = 0, fingerprint: str = "same") -> AsyncIterator[int]:
     """A draft of pair R in this process, behind a real port."""
     loop = DraftLoop(
-        DraftEngine(PAIR.draft, max_num_seqs=8, max_model_len_tokens=1024),
+        DraftEngine(PAIR.draft, max_num_seqs=8, max_model_len_tokens=1024, level_time=StepTime([(1, 0.01)])),
         DraftMetrics(CollectorRegistry(), "R"),
         on_failure=lambda: pytest.fail("the draft's engine failed"),
     )

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from outrider_serving.draft.engine import DraftEngine
 from outrider_serving.engine.model_runner import ModelRunner
+from outrider_serving.engine.step_time import StepTime
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from support.pair import VOCABULARY, random_llama
 
@@ -17,7 +18,7 @@ BUDGET = pb.Budget(max_nodes=6, target_step_ms=1e6)
 
 
 def engine(max_num_seqs: int = 4, max_model_len_tokens: int = 64) -> DraftEngine:
-    return DraftEngine(RUNNER, max_num_seqs, max_model_len_tokens)
+    return DraftEngine(RUNNER, max_num_seqs, max_model_len_tokens, StepTime([(1, 0.01)]))
 
 
 def opening(sequence: int, tokens: list[int], epoch: int = 1, **changed: object) -> pb.TargetMessage:
@@ -67,8 +68,7 @@ def test_a_target_that_asks_for_no_nodes_lets_the_draft_rest() -> None:
 
 def test_a_level_that_costs_more_than_it_earns_is_not_grown() -> None:
     def levels(target_step_ms: float) -> int:
-        ticks = iter(range(10_000))
-        one = DraftEngine(RUNNER, 4, 64, level_s=1.0, clock=lambda: float(next(ticks)))
+        one = DraftEngine(RUNNER, 4, 64, StepTime([(1, 1.0)]), clock=lambda: 0.0)
         one.handle(1, opening(1, [1, 2, 3], budget=pb.Budget(max_nodes=6, target_step_ms=target_step_ms)))
         count = 0
         while (report := one.step()) is not None:
@@ -76,6 +76,15 @@ def test_a_level_that_costs_more_than_it_earns_is_not_grown() -> None:
         return count
 
     assert levels(target_step_ms=1.0) < levels(target_step_ms=1e7)
+
+
+def test_a_target_that_asks_for_fewer_nodes_gets_a_smaller_tree() -> None:
+    one = engine()
+    one.handle(1, opening(7, [1, 2, 3]))
+    settled(one)
+    few = pb.Commit(sequence=7, epoch=1, position=3, tokens=[4], budget=pb.Budget(max_nodes=2, target_step_ms=1e6))
+    one.handle(1, pb.TargetMessage(commit=[few]))
+    assert len(settled(one)[1].tree[-1].tokens) == 2
 
 
 def test_streams_do_not_see_one_anothers_sequences() -> None:

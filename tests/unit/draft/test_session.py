@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import pytest
-from outrider_serving.draft.grow import Limits, another_level_pays, frontier
+from hypothesis import given
+from hypothesis import strategies as st
+from outrider_serving.draft.grow import Limits, leaves, level_rows
 from outrider_serving.draft.session import Node, Session
 from outrider_serving.engine.calibration import Calibration
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.sampler import Sampling
+from outrider_serving.engine.step_time import StepTime
 from outrider_serving.engine.tree import ROOT
 from outrider_serving.protocol.errors import ProtocolError
 from support.pair import random_llama
 
 RUNNER = ModelRunner(random_llama(2))
 GREEDY = Sampling(0.0, 1.0, 0)
+WIDTH = 3
 LIMITS = Limits(max_depth=6, max_branches=3, max_nodes=24, min_probability=0.0, max_model_len_tokens=1024)
 
 
@@ -29,7 +33,7 @@ def grown(tokens: list[int], levels: int, limits: Limits = LIMITS) -> Session:
 
 
 def grow(one: Session) -> None:
-    (logits,) = RUNNER.forward([one.rows()])
+    (logits,) = RUNNER.forward([one.rows(one.leaves[:WIDTH])])
     one.absorb(logits)
 
 
@@ -47,7 +51,7 @@ def test_a_level_expands_the_likeliest_leaves() -> None:
     best = max(one.nodes, key=lambda node: node.path)
     grow(one)
     assert best.row is not None
-    assert sum(node.row is not None for node in one.nodes) == LIMITS.max_branches
+    assert sum(node.row is not None for node in one.nodes) == WIDTH
 
 
 def test_rerooting_keeps_scores_that_growing_anew_would_give() -> None:
@@ -96,15 +100,15 @@ def test_a_tree_stays_within_depth_nodes_and_context() -> None:
     limits = Limits(max_depth=3, max_branches=4, max_nodes=7, min_probability=0.0, max_model_len_tokens=1024)
     one = session([1, 2, 3], limits)
     for _ in range(12):
-        if not (one.behind or one.next_level):
+        if not (one.behind or one.leaves):
             break
         grow(one)
-    assert not one.next_level
+    assert not one.leaves
     assert len(one.tree()) == 7
     assert max(one.tree().depths) <= 3
     short = Limits(max_depth=6, max_branches=2, max_nodes=20, min_probability=0.0, max_model_len_tokens=4)
     edge = session([1, 2, 3], short)
-    while edge.behind or edge.next_level:
+    while edge.behind or edge.leaves:
         grow(edge)
     assert max(edge.tree().depths) <= 2
 
@@ -115,13 +119,44 @@ def test_improbable_paths_are_pruned() -> None:
     assert all(node.path >= 0.2 for node in one.nodes)
 
 
-def test_the_frontier_leaves_out_what_is_not_among_the_nodes_that_are_sent() -> None:
-    nodes = [Node(1, ROOT, 1, -0.1, 0.9, row=3), Node(2, 0, 2, -0.1, 0.8), Node(3, ROOT, 1, -3.0, 0.05)]
+def test_the_leaves_leave_out_what_is_not_among_the_nodes_that_are_sent() -> None:
+    nodes = [Node(1, ROOT, 1, -0.1, 0.9, 0, row=3), Node(2, 0, 2, -0.1, 0.8, 0), Node(3, ROOT, 1, -3.0, 0.05, 1)]
     limits = Limits(max_depth=4, max_branches=4, max_nodes=2, min_probability=0.0, max_model_len_tokens=99)
-    assert frontier(nodes, 3, limits) == [1]
+    assert leaves(nodes, 3, limits) == [1]
+
+
+FLAT = StepTime([(1, 0.09), (8, 0.09), (16, 0.2)])
 
 
 def test_a_level_pays_while_it_earns_more_a_second_than_the_step_as_it_is() -> None:
     # A target step of 200 ms and levels of 90 ms: a sure next token pays, an even chance after three levels does not.
-    assert another_level_pays(gain=0.9, expected_tokens=1.9, target_step_s=0.2, spent_s=0.09, level_s=0.09)
-    assert not another_level_pays(gain=0.5, expected_tokens=3.3, target_step_s=0.2, spent_s=0.27, level_s=0.09)
+    assert level_rows([0.9], 1.0, FLAT, 0, rate=1.9 / (0.2 + 0.09)) == 1
+    assert level_rows([0.5], 1.0, FLAT, 0, rate=3.3 / (0.2 + 0.27)) == 0
+
+
+def test_a_level_is_as_wide_as_costs_nothing_more() -> None:
+    assert level_rows([0.5, *[0.01] * 20], 1.0, FLAT, 0, rate=2.0) == 8
+
+
+def test_a_level_beside_other_work_pays_for_its_own_rows_only() -> None:
+    assert level_rows([0.1], 1.0, FLAT, 0, rate=2.0) == 0
+    assert level_rows([0.1], 1.0, FLAT, 3, rate=2.0) == 1
+
+
+def test_where_nobody_waits_a_level_is_always_grown_and_as_wide_as_gives_most_a_second() -> None:
+    assert level_rows([0.001], 1.0, FLAT, 0, rate=None) == 1
+    assert level_rows([0.5, *[0.01] * 20], 1.0, FLAT, 0, rate=None) == 8
+    assert level_rows([], 1.0, FLAT, 0, rate=None) == 0
+
+
+@given(st.lists(st.floats(0.0, 1.0), max_size=20), st.floats(0.0, 100.0), st.integers(0, 40))
+def test_no_other_width_earns_more(found: list[float], rate: float, rows_anyway: int) -> None:
+    paths = sorted(found, reverse=True)
+    before_s = FLAT.of(rows_anyway) if rows_anyway else 0.0
+
+    def earned(width: int) -> float:
+        spent_s = FLAT.of(rows_anyway + width) - before_s if width else 0.0
+        return 0.9 * sum(paths[:width]) - rate * spent_s
+
+    chosen = level_rows(paths, 0.9, FLAT, rows_anyway, rate)
+    assert earned(chosen) >= max(earned(width) for width in range(len(paths) + 1)) - 1e-9

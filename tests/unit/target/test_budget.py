@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from outrider_serving.engine.calibration import Calibration
+from outrider_serving.engine.calibration import Calibration, Proposal
+from outrider_serving.engine.step_time import StepTime
 from outrider_serving.engine.tree import Source
 from outrider_serving.target.budget import (
     FIRST_REST_STEPS,
     LONGEST_REST_STEPS,
     MISSES_TO_REST,
     DraftGate,
-    StepTime,
+    DraftGates,
     select,
 )
 
@@ -93,7 +94,7 @@ def test_a_draft_that_earns_is_asked_every_step() -> None:
     gate = DraftGate()
     for _ in range(500):
         assert gate.asks(1.0)
-        gate.drafted_step(1.4, answered=True)
+        gate.drafted_step(1.4, 1.0, answered=True)
 
 
 def test_a_draft_that_loses_rests_and_is_tried_ever_less_often() -> None:
@@ -102,10 +103,10 @@ def test_a_draft_that_loses_rests_and_is_tried_ever_less_often() -> None:
     for _ in range(6000):
         if gate.asks(1.0):
             asked += 1
-            gate.drafted_step(0.7, answered=True)
+            gate.drafted_step(0.7, 1.0, answered=True)
         else:
             gate.plain_step()
-    assert asked < 60
+    assert asked < 160
     assert gate._rest_steps == LONGEST_REST_STEPS
 
 
@@ -113,7 +114,7 @@ def test_a_silent_draft_costs_two_waits_and_then_rests() -> None:
     gate = DraftGate()
     for _ in range(MISSES_TO_REST):
         assert gate.asks(1.0)
-        gate.drafted_step(0.9, answered=False)
+        gate.drafted_step(0.9, 1.0, answered=False)
     assert not gate.asks(1.0)
     for _ in range(FIRST_REST_STEPS):
         gate.plain_step()
@@ -124,7 +125,7 @@ def test_a_draft_that_recovers_is_used_again() -> None:
     gate = DraftGate()
     for step in range(3000):
         if gate.asks(1.0):
-            gate.drafted_step(0.5 if step < 500 else 1.5, answered=True)
+            gate.drafted_step(0.5 if step < 500 else 1.5, 1.0, answered=True)
         else:
             gate.plain_step()
     assert gate.asks(1.0)
@@ -137,30 +138,74 @@ def test_n_grams_that_promise_more_let_the_draft_rest_for_the_step() -> None:
     assert gate.asks(1.0)
 
 
+def test_a_prompt_that_the_draft_had_to_read_is_paid_off_by_the_steps_that_follow() -> None:
+    gate = DraftGate()
+    gate.drafted_step(1.0, 2.0, answered=True)
+    for _ in range(20):
+        assert gate.asks(1.0)
+        gate.drafted_step(1.5, 1.0, answered=True)
+
+
+def test_each_load_has_a_gate_of_its_own() -> None:
+    gates = DraftGates()
+    for _ in range(100):
+        if gates.at(1).asks(1.0):
+            gates.at(1).drafted_step(1.6, 1.0, answered=True)
+        if gates.at(32).asks(1.0):
+            gates.at(32).drafted_step(0.7, 1.0, answered=True)
+    assert gates.at(1).asks(1.0)
+    assert not gates.at(32).asks(1.0)
+    assert not gates.at(40).asks(1.0), "32 and 40 are of one class"
+
+
+def test_a_heavier_load_starts_no_more_hopeful_than_the_lighter_one() -> None:
+    gates = DraftGates()
+    for _ in range(100):
+        gates.at(2).drafted_step(1.2, 1.0, answered=True)
+    assert gates.at(8).gain == pytest.approx(gates.at(2).gain)
+
+
 def test_calibration_learns_what_a_belief_is_worth() -> None:
     calibration = Calibration()
+    drafted, looked_up = (Proposal(source, -0.05, depth=1, rank=0) for source in (Source.DRAFT, Source.NGRAM))
     for index in range(1000):
-        calibration.observe(Source.DRAFT, -0.05, index % 2 == 0)
-        calibration.observe(Source.NGRAM, -0.05, False)
-    assert calibration.estimate(Source.DRAFT, -0.05) == pytest.approx(0.5, abs=0.05)
-    assert calibration.estimate(Source.NGRAM, -0.05) < 0.05
+        calibration.observe(drafted, index % 2 == 0)
+        calibration.observe(looked_up, False)
+    assert calibration.estimate(drafted) == pytest.approx(0.5, abs=0.05)
+    assert calibration.estimate(looked_up) < 0.05
 
 
 def test_a_sequence_starts_from_what_all_have_learnt_and_then_goes_its_own_way() -> None:
     everyone = Calibration()
+    proposal = Proposal(Source.NGRAM, -1.0, depth=1, rank=0)
     for _ in range(300):
-        everyone.observe(Source.NGRAM, -1.0, False)
+        everyone.observe(proposal, False)
     one = Calibration(everyone)
-    assert one.estimate(Source.NGRAM, -1.0) == pytest.approx(everyone.estimate(Source.NGRAM, -1.0))
+    assert one.estimate(proposal) == pytest.approx(everyone.estimate(proposal))
     for _ in range(20):
-        one.observe(Source.NGRAM, -1.0, True)
-    assert one.estimate(Source.NGRAM, -1.0) > 0.6
-    assert everyone.estimate(Source.NGRAM, -1.0) < 0.3
+        one.observe(proposal, True)
+    assert one.estimate(proposal) > 0.6
+    assert everyone.estimate(proposal) < 0.3
 
 
-@given(st.lists(st.tuples(st.floats(-20, 0), st.booleans()), max_size=200), st.floats(-20, 0))
-def test_an_estimate_is_a_probability(observed: list[tuple[float, bool]], score: float) -> None:
+def test_within_a_belief_rank_and_depth_are_told_apart() -> None:
+    calibration = Calibration()
+    near, deep = (Proposal(Source.DRAFT, -0.7, depth, rank=0) for depth in (1, 8))
+    for _ in range(200):
+        calibration.observe(near, True)
+        calibration.observe(deep, False)
+    assert calibration.estimate(near) > 0.9
+    assert calibration.estimate(deep) < 0.1
+
+
+known = st.builds(
+    Proposal, st.sampled_from(Source), st.floats(-20, 0), depth=st.integers(1, 64), rank=st.integers(0, 31)
+)
+
+
+@given(st.lists(st.tuples(known, st.booleans()), max_size=200), known)
+def test_an_estimate_is_a_probability(observed: list[tuple[Proposal, bool]], proposal: Proposal) -> None:
     calibration = Calibration(Calibration())
     for belief, accepted in observed:
-        calibration.observe(Source.DRAFT, belief, accepted)
-    assert 0 <= calibration.estimate(Source.DRAFT, score) <= 1
+        calibration.observe(belief, accepted)
+    assert 0 <= calibration.estimate(proposal) <= 1
