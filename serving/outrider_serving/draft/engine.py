@@ -144,7 +144,7 @@ class DraftEngine:
                 sampling=rule,
                 limits=self._limits(opened.shape, opened.budget),
                 kv=self._runner.new_kv(),
-                calibration=Calibration(self._calibration[sampling.temperature == 0]),
+                calibration=Calibration(self._calibration[rule.greedy]),
             ),
             shape=opened.shape,
             max_nodes=opened.budget.max_nodes,
