@@ -7,9 +7,12 @@ VENV ?= .venv
 PYTHON ?= python3
 SAMPLE ?= qwen-coder
 PAIR ?= q
-JSON ?= bench-decode-$(PAIR).json
+STREAMS ?= 1,4,8,16,32
+MINUTES ?= 0
 BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= false
+
+BENCH_MODELS = $(if $(filter s,$(PAIR)),smollm2,smollm2 qwen-coder)
 
 SOURCES := operator/pyproject.toml serving/pyproject.toml serving/hatch_build.py constraints.txt pyproject.toml \
 	$(shell find serving/proto -name '*.proto')
@@ -69,9 +72,28 @@ generate: install ## Generate the typed resource from the CRD
 	@$(BIN)/python operator/hack/generate_api.py
 
 .PHONY: bench-decode
+bench-decode: JSON ?= bench-decode-$(PAIR).json
 bench-decode: install ## Compare decoding in one run: PAIR=q|s JSON=FILE [PROMPTS=FILE]
-	@$(BIN)/outrider-models prepare $(if $(filter s,$(PAIR)),smollm2,smollm2 qwen-coder)
+	@$(BIN)/outrider-models prepare $(BENCH_MODELS)
 	@cd tests && ../$(BIN)/python -m benchmarks.decode --pair $(PAIR) --json $(abspath $(JSON)) $(if $(PROMPTS),--prompts $(abspath $(PROMPTS)))
+
+.PHONY: bench-load
+bench-load: JSON ?= bench-load-$(PAIR).json
+bench-load: install ## Compare many streams in one run: PAIR=q|s JSON=FILE [STREAMS=1,4,8,16,32] [MINUTES=0: one round]
+	@$(BIN)/outrider-models prepare $(BENCH_MODELS)
+	@cd tests && ../$(BIN)/python -m benchmarks.load --pair $(PAIR) --json $(abspath $(JSON)) --streams $(STREAMS) --minutes $(MINUTES)
+
+.PHONY: bench-soak
+bench-soak: JSON ?= bench-soak-$(PAIR).json
+bench-soak: STREAMS = 64
+bench-soak: MINUTES = 10
+bench-soak: install ## Many streams for minutes, cut short at random: PAIR=q|s JSON=FILE [STREAMS=64] [MINUTES=10]
+	@$(BIN)/outrider-models prepare $(BENCH_MODELS)
+	@cd tests && ../$(BIN)/python -m benchmarks.soak --pair $(PAIR) --json $(abspath $(JSON)) --streams $(STREAMS) --minutes $(MINUTES)
+
+.PHONY: figures
+figures: install ## Draw what was measured, as PNG beside it: JSON="FILE..."
+	@cd tests && ../$(BIN)/python -m benchmarks.charts $(abspath $(JSON))
 
 .PHONY: clean
 clean: ## Remove the environment and caches; prepared models stay

@@ -40,6 +40,15 @@ def parse_counters(exposition: str) -> dict[str, float]:
     return values
 
 
+def parse_gauge(exposition: str, name: str) -> float:
+    """A gauge from /metrics, by its name without prefix. Raises KeyError when it is not there."""
+    for family in text_string_to_metric_families(exposition):
+        for sample in family.samples:
+            if sample.name == PREFIX + name:
+                return float(sample.value)
+    raise KeyError(name)
+
+
 def moved(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
     """What was added; a counter that had not been there began at 0."""
     return {name: value - before.get(name, 0.0) for name, value in after.items()}

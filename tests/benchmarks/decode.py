@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,14 +12,12 @@ from outrider_serving.cli import FlagError, run
 from outrider_serving.flags import Dtype
 
 from benchmarks.errors import BenchError
+from benchmarks.flags import FAILED, TERMINATED, JsonFlag, PairFlag, PromptsFlag, pair_of, writable
 from benchmarks.prompts import default_file
 from benchmarks.session import Session, Settings
-from benchmarks.systems import PAIRS
 
 PROGRAM = "benchmarks.decode"
 FEWEST_TOKENS = 8
-FAILED = 1
-TERMINATED = 143
 
 EXAMPLES = """\b
 Examples, from the folder tests/:
@@ -35,19 +31,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.command(epilog=EXAMPLES)
 def decode(
-    pair: Annotated[
-        str,
-        typer.Option("--pair", help="q: Qwen2.5-Coder 1.5B and its 0.5B draft. s: SmolLM2 135M and n-grams."),
-    ],
-    json: Annotated[Path, typer.Option("--json", help="Where the figures go; written after every run.")],
-    prompts: Annotated[
-        Path | None,
-        typer.Option(
-            "--prompts",
-            help="JSON lines of Spec-Bench's form. Default: shared/data/spec_bench_even.jsonl beside the repository, "
-            "else prompts.jsonl here.",
-        ),
-    ] = None,
+    pair: PairFlag,
+    json: JsonFlag,
+    prompts: PromptsFlag = None,
     per_category: Annotated[
         int, typer.Option("--per-category", min=0, help="Prompts of each category; 0: 1 for q, 3 for s.")
     ] = 0,
@@ -83,12 +69,10 @@ def decode(
     """
     if 0 < tokens < FEWEST_TOKENS:
         raise FlagError("--tokens", f"{tokens} are too few to time; give {FEWEST_TOKENS} or more")
-    if pair not in PAIRS:
-        raise FlagError("--pair", f"{pair} is not known; choose {' or '.join(PAIRS)}")
-    chosen = PAIRS[pair]
+    chosen = pair_of(pair)
     settings = Settings(
         pair=chosen,
-        json=_writable(json),
+        json=writable(json),
         prompts=prompts or default_file(),
         per_category=per_category or chosen.per_category,
         tokens=tokens or chosen.tokens,
@@ -106,12 +90,6 @@ def decode(
     except asyncio.CancelledError:
         return TERMINATED
     return 0
-
-
-def _writable(file: Path) -> Path:
-    if not file.parent.is_dir() or not os.access(file.parent, os.W_OK) or file.is_dir():
-        raise FlagError("--json", f"{file} cannot be written; name a file in a folder that can")
-    return file.absolute()
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from benchmarks.hf import HfGenerate, HfWorker
+from benchmarks.hf import GENERATE, HfGenerate, HfWorker, generate_flags
 from benchmarks.identity import Bench
 from benchmarks.pods import Pods
 from benchmarks.runs import Backend
@@ -64,13 +64,9 @@ class Fleet:
         worker = HfWorker(self._bench.folder / "hf.log")
         self._stops.append(HfGenerate(worker, assisted=False))
         pair, path = self._plan.pair, self._bench.path
-        await worker.start(
-            path(pair.target),
-            None if pair.draft is None else path(pair.draft),
-            DTYPE,
-            self._plan.draft_dtype,
-            mend=self._plan.mend_transformers,
-        )
+        draft = None if pair.draft is None else path(pair.draft)
+        mend = self._plan.mend_transformers
+        await worker.start(GENERATE, generate_flags(path(pair.target), draft, DTYPE, self._plan.draft_dtype, mend=mend))
         self.backends[System.HF_GENERATE] = HfGenerate(worker, assisted=False)
         self.backends[System.HF_ASSISTED] = HfGenerate(worker, assisted=True)
 

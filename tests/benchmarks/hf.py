@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,32 +17,28 @@ from benchmarks.errors import BenchError
 from benchmarks.prompts import Prompt
 from benchmarks.runs import Answer
 
-LONGEST_LINE_BYTES = 1 << 22
+LONGEST_LINE_BYTES = 1 << 24
+GENERATE = "benchmarks.hf_worker"
 TESTS = Path(__file__).parents[1]
+# As Outrider's own processes have it: who waits sleeps.
+ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "20000", "TOKENIZERS_PARALLELISM": "false"}
 
 
 class HfWorker:
-    """The process. Dies with this one."""
+    """A process that is asked by JSON lines. Dies with this one."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
 
-    async def start(
-        self, target: Path, draft: Path | None, dtype: str, draft_dtype: str, *, mend: bool = False
-    ) -> None:
-        """Until the models are loaded. Raises BenchError."""
-        command = [sys.executable, "-m", "benchmarks.hf_worker", f"--target={target}", f"--dtype={dtype}"]
-        if draft is not None:
-            command += [f"--draft={draft}", f"--draft-dtype={draft_dtype}"]
-        if mend:
-            command.append("--mend")
+    async def start(self, module: str, flags: Sequence[str]) -> None:
+        """Runs `python -m module`, until its models are loaded. Raises BenchError."""
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), "all"),
-                *command,
+                *(sys.executable, "-m", module, *flags),
                 cwd=TESTS,
-                env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"},
+                env=os.environ | ENVIRONMENT,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
@@ -58,13 +55,13 @@ class HfWorker:
             return None
         return f"transformers: the worker ended; its log: {self._log}"
 
-    async def ask(self, prompt: Prompt, tokens: int, *, assisted: bool) -> Answer:
+    async def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """One request, answered before the next is made. Raises BenchError."""
         assert self._process is not None
         assert self._process.stdin is not None
-        request = {"prompt": prompt.tokens, "tokens": tokens, "assisted": assisted}
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
         await self._process.stdin.drain()
-        return Answer(**await self._receive())
+        return await self._receive()
 
     async def _receive(self) -> dict[str, Any]:
         assert self._process is not None
@@ -83,6 +80,14 @@ class HfWorker:
             await self._process.wait()
 
 
+def generate_flags(target: Path, draft: Path | None, dtype: str, draft_dtype: str, *, mend: bool = False) -> list[str]:
+    """The command line of hf_worker.py."""
+    command = [f"--target={target}", f"--dtype={dtype}"]
+    if draft is not None:
+        command += [f"--draft={draft}", f"--draft-dtype={draft_dtype}"]
+    return command + (["--mend"] if mend else [])
+
+
 @dataclass(frozen=True)
 class HfGenerate:
     """`generate`, or assisted generation, of a worker. A `Backend`."""
@@ -98,7 +103,8 @@ class HfGenerate:
 
     async def run(self, prompt: Prompt, tokens: int, temperature: float) -> Answer:
         assert temperature == 0, "only greedy answers can be compared with those of transformers"
-        return await self.worker.ask(prompt, tokens, assisted=self.assisted)
+        request = {"prompt": prompt.tokens, "tokens": tokens, "assisted": self.assisted}
+        return Answer(**await self.worker.ask(request))
 
     async def stop(self) -> None:
         await self.worker.stop()

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -66,7 +67,9 @@ class Worker:
             model.get_output_embeddings().register_forward_pre_hook(_packed_rows)
         return model
 
-    def generate(self, prompt: list[int], tokens: int, assisted: bool) -> dict[str, Any]:
+    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of `Answer`, by their names."""
+        prompt, tokens = request["prompt"], request["tokens"]
         arrivals = Arrivals()
         ids = torch.tensor([prompt])
         started_s = time.perf_counter()
@@ -76,7 +79,7 @@ class Worker:
             max_new_tokens=tokens,
             do_sample=False,
             streamer=arrivals,
-            **(self._assistant if assisted else {}),
+            **(self._assistant if request["assisted"] else {}),
         )
         total_s = time.perf_counter() - started_s
         answer: list[int] = given[0, len(prompt) :].tolist()
@@ -97,21 +100,27 @@ def _packed_rows(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch
     return (inputs[0].clone(memory_format=torch.contiguous_format),)
 
 
-def serve(worker: Worker, requests: TextIO, answers: TextIO) -> None:
-    """Until the input ends."""
+def serve(answer: Callable[[Mapping[str, Any]], dict[str, Any]], requests: TextIO, answers: TextIO) -> None:
+    """Answers request after request, until the input ends."""
     _send(answers, {"ready": True})
     for line in requests:
-        request = json.loads(line)
         try:
-            answer = worker.generate(request["prompt"], request["tokens"], request["assisted"])
+            message = answer(json.loads(line))
         except Exception as error:  # transformers raises whatever it likes; the benchmark is to name it
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        _send(answers, answer)
+            message = {"error": f"{type(error).__name__}: {error}"}
+        _send(answers, message)
 
 
 def _send(answers: TextIO, message: dict[str, Any]) -> None:
     answers.write(json.dumps(message) + "\n")
     answers.flush()
+
+
+def answers_only() -> TextIO:
+    """Standard output for the answers alone: whatever a library prints must not come between them."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return answers
 
 
 def main() -> None:
@@ -122,11 +131,9 @@ def main() -> None:
     parser.add_argument("--draft-dtype", default="auto")
     parser.add_argument("--mend", action="store_true")
     args = parser.parse_args()
-    # Whatever a library prints must not come between the answers.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    answers = answers_only()
     worker = Worker(args.target, args.draft, args.dtype, args.draft_dtype, mend=args.mend)
-    serve(worker, sys.stdin, answers)
+    serve(worker.answer, sys.stdin, answers)
 
 
 if __name__ == "__main__":

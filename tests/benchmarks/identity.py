@@ -18,7 +18,7 @@ from outrider_serving.models.cache import size_bytes
 from outrider_serving.models.slice import slice_layers
 
 from benchmarks.figures import first_difference
-from benchmarks.hf import HfGenerate, HfWorker
+from benchmarks.hf import GENERATE, HfGenerate, HfWorker, generate_flags
 from benchmarks.pods import Pods
 from benchmarks.prompts import Prompt
 from benchmarks.runs import Backend
@@ -105,7 +105,7 @@ async def check(phase: Phase, prompts: Sequence[Prompt], bench: Bench) -> dict[s
     bench.say(f"float32, {phase.model}: transformers generate")
     worker = HfWorker(bench.folder / "hf-float32.log")
     try:
-        await worker.start(bench.path(phase.model), None, DTYPE, DTYPE)
+        await worker.start(GENERATE, generate_flags(bench.path(phase.model), None, DTYPE, DTYPE))
         texts[HF] = await _texts(HfGenerate(worker, assisted=False), prompts, phase.tokens, (0.0,))
     finally:
         await worker.stop()

@@ -20,7 +20,7 @@ from outrider_operator.local.plan import DraftPorts, Machine, plan_run
 from outrider_operator.local.ports import LOOPBACK
 from outrider_operator.local.role import Phase, Role
 
-from benchmarks.counters import FIRST_TOKEN, moved, parse_counters
+from benchmarks.counters import FIRST_TOKEN, moved, parse_counters, parse_gauge
 from benchmarks.errors import BenchError
 from benchmarks.prompts import Prompt
 from benchmarks.runs import Answer
@@ -69,6 +69,9 @@ class Pods:
     def pids(self) -> list[int]:
         return [role.status.pid for role in self._roles if role.status.pid is not None]
 
+    def pid_by_role(self) -> dict[str, int]:
+        return {role.plan.role: role.status.pid for role in self._roles if role.status.pid is not None}
+
     def problem(self) -> str | None:
         for role in self._roles:
             if role.status.run != 1 or role.status.phase in (Phase.FAILED, Phase.WAITING):
@@ -116,11 +119,11 @@ class Pods:
         return f"{self.plan.name}, {role.plan.role}"
 
     async def run(self, prompt: Prompt, tokens: int, temperature: float) -> Answer:
-        before = await self._counters()
+        before = await self.counters()
         answer = await self._stream(prompt, tokens, temperature)
         # The last step is counted after its tokens were sent.
         await until_idle(self.pids())
-        counters = moved(before, await self._counters())
+        counters = moved(before, await self.counters())
         if (problem := self.problem()) is not None:
             raise BenchError(problem)
         first_s = counters.pop(FIRST_TOKEN, answer.first_s)
@@ -159,9 +162,17 @@ class Pods:
             "stream_options": {"include_usage": True},
         }
 
-    async def _counters(self) -> dict[str, float]:
+    async def counters(self) -> dict[str, float]:
+        """What the target has counted so far. Raises BenchError."""
         try:
             return parse_counters((await self._http.get("/metrics")).text)
+        except httpx.HTTPError as error:
+            raise self._no_answer(error) from None
+
+    async def gauge(self, name: str) -> float:
+        """The present value of one of the target's gauges, named without prefix. Raises BenchError."""
+        try:
+            return parse_gauge((await self._http.get("/metrics")).text, name)
         except httpx.HTTPError as error:
             raise self._no_answer(error) from None
 

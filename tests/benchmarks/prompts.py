@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from outrider_serving.cli import FlagError
+from transformers import PreTrainedTokenizerBase
 
 HERE = Path(__file__).parent
 OWN_PROMPTS = HERE / "prompts.jsonl"
@@ -39,6 +40,13 @@ class Prompt:
 class Chosen:
     prompts: list[Prompt]  # the first of every category, then the second of every one, and so on
     too_long: dict[str, int]  # category → questions of more than LONGEST_TOKENS tokens, all left out
+
+
+def chat_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
+    """A conversation of one question, in the model's own template."""
+    turns = [{"role": "user", "content": text}]
+    rendered = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    return tuple(tokenizer(str(rendered), add_special_tokens=False)["input_ids"])
 
 
 def default_file() -> Path:

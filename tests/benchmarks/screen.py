@@ -51,14 +51,15 @@ class Screen:
         self._progress.update(self._task, total=runs, completed=0, description="running")
 
     def ran(self, run: Run, done: int, total: int, left_s: float) -> None:
-        left = f"{duration(left_s)} left"
-        self._progress.update(self._task, completed=done, left=left, description=f"{run.category}: {run.system}")
+        rate = f"T={run.temperature:g} {run.tok_s:.1f} tok/s"
+        self.step(f"{run.category} {run.prompt}: {run.system} {rate}", done, total, left_s)
+
+    def step(self, what: str, done: int, total: int, left_s: float | None) -> None:
+        """What was done: in the bar of a terminal, a line elsewhere. left_s: None while it is not known."""
+        left = "" if left_s is None else f"{duration(left_s)} left"
+        self._progress.update(self._task, completed=done, left=left, description=what)
         if not self.console.is_terminal:
-            rate = f"{run.tok_s:.1f} tok/s"
-            self.console.print(
-                f"{done}/{total} {run.category} {run.prompt}: {run.system} T={run.temperature:g} {rate}, {left}",
-                highlight=False,
-            )
+            self.console.print(f"{done}/{total} {what}{left and ', '}{left}", highlight=False, soft_wrap=True)
 
 
 def duration(seconds: float) -> str:

@@ -26,7 +26,16 @@ from benchmarks.estimate import Estimate
 from benchmarks.fleet import DTYPE, Fleet, Plan, needed_bytes
 from benchmarks.goals import OUTRIDER, OUTRIDER_OFF, OWN, OWN_OFF
 from benchmarks.hf_worker import LOOKUP_TOKENS
-from benchmarks.prompts import LONGEST_TOKENS, OWN_PROMPTS, Chosen, Prompt, choose, questions_of, read_questions
+from benchmarks.prompts import (
+    LONGEST_TOKENS,
+    OWN_PROMPTS,
+    Chosen,
+    Prompt,
+    chat_tokens,
+    choose,
+    questions_of,
+    read_questions,
+)
 from benchmarks.runs import Run
 from benchmarks.screen import Screen, duration
 from benchmarks.systems import PAIR_S, Cores, Pair, parts
@@ -59,7 +68,7 @@ class Session:
         self._settings = settings
         mirror = model_mirror(None, os.environ)
         if mirror is None:
-            raise FlagError("--pair", _not_prepared(settings.pair))
+            raise FlagError("--pair", not_prepared(settings.pair))
         self._screen = Screen(tables.console())
         self._bench = identity.Bench(
             mirror=mirror,
@@ -151,7 +160,7 @@ class Session:
                 self._identity.append({"model": phase.model, "identical": None, "why": str(error)})
                 continue
             prompts = [
-                Prompt(category, category, _chat(tokenizer, questions[category].text))
+                Prompt(category, category, chat_tokens(tokenizer, questions[category].text))
                 for category in IDENTITY_CATEGORIES[: phase.prompts]
             ]
             self._identity.append(await identity.check(phase, prompts, self._bench))
@@ -173,7 +182,7 @@ class Session:
         wanted = settings.only or known
         return choose(
             [question for question in questions if question.category in wanted],
-            lambda text: _chat(self._tokenizer, text),
+            lambda text: chat_tokens(self._tokenizer, text),
             settings.per_category,
         )
 
@@ -223,12 +232,5 @@ class Session:
         }
 
 
-def _chat(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
-    """A conversation of one question, in the model's own template."""
-    turns = [{"role": "user", "content": text}]
-    rendered = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-    return tuple(tokenizer(str(rendered), add_special_tokens=False)["input_ids"])
-
-
-def _not_prepared(pair: Pair) -> str:
+def not_prepared(pair: Pair) -> str:
     return f"the models of pair {pair.name} are not prepared; run `outrider-models prepare {pair.prepared_by}`"

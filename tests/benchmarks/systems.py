@@ -100,15 +100,17 @@ def resource(
     dtype: str,
     draft_dtype: str,
     max_model_len_tokens: int,
+    max_num_seqs: int = 8,
     own_cores: tuple[int, int] | None = None,
 ) -> SpeculativeModel:
     """The resource of one system. target, draft: URIs. own_cores: how many target and draft ask for, None to share."""
+    limits = {"maxModelLen": max_model_len_tokens, "maxNumSeqs": max_num_seqs}
     spec: dict[str, Any] = {
-        "target": {"model": {"uri": target}, "dtype": dtype, "maxModelLen": max_model_len_tokens},
+        "target": {"model": {"uri": target}, "dtype": dtype, **limits},
         "speculation": {"mode": mode},
     }
     if draft is not None:
-        spec["draft"] = {"model": {"uri": draft}, "dtype": draft_dtype, "maxModelLen": max_model_len_tokens}
+        spec["draft"] = {"model": {"uri": draft}, "dtype": draft_dtype, **limits}
     if own_cores is not None:
         for role, cpus in zip(("target", "draft"), own_cores, strict=True):
             if role in spec:

@@ -104,7 +104,7 @@ def _goals(report: Json) -> Table:
 
 
 def _notes(report: Json) -> list[Text]:
-    return [*_identity(report), *_differing(report), *_quiet(report)]
+    return [*_identity(report), *_differing(report), *busy(report["quiet"])]
 
 
 def _identity(report: Json) -> list[Text]:
@@ -136,8 +136,8 @@ def _differing(report: Json) -> list[Text]:
     return lines
 
 
-def _quiet(report: Json) -> list[Text]:
-    quiet = report["quiet"]
+def busy(quiet: Json | None) -> list[Text]:
+    """What else the processor did, and whether it was too much."""
     if quiet is None:
         return []
     others, foreign = quiet["others_cpu_share_max"], quiet["foreign_cpu_share_median"]

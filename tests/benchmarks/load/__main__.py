@@ -1,0 +1,128 @@
+"""The command line of `python -m benchmarks.load`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+from outrider_operator.local.errors import LocalError
+from outrider_serving.cli import FlagError, run
+
+from benchmarks.errors import BenchError
+from benchmarks.flags import FAILED, TERMINATED, JsonFlag, PairFlag, PromptsFlag, pair_of, writable
+from benchmarks.load.points import SCALES, TEMPERATURES, Contender
+from benchmarks.load.session import Session, Settings
+from benchmarks.prompts import default_file
+
+PROGRAM = "benchmarks.load"
+LOADS = "1,4,8,16,32"
+MOST_STREAMS = 256
+
+EXAMPLES = """\b
+Examples, from the folder tests/:
+  python -m benchmarks.load --pair s --json s.json
+  python -m benchmarks.load --pair q --json q.json --streams 1,8 --only mixed --only azure_conv
+  python -m benchmarks.load --pair s --json quick.json --streams 2 --only mixed --tokens 8 --systems on,off
+"""
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command(epilog=EXAMPLES)
+def load(
+    pair: PairFlag,
+    json: JsonFlag,
+    prompts: PromptsFlag = None,
+    streams: Annotated[str, typer.Option("--streams", help="How many requests at once, point by point.")] = LOADS,
+    systems: Annotated[
+        str, typer.Option("--systems", help="Which of on, off and hf; hf is transformers' continuous batching.")
+    ] = "on,off,hf",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            help="Only this workload: mixed, azure_conv, azure_code, long_prompt or a category; may be given several "
+            "times.",
+        ),
+    ] = None,
+    temperatures: Annotated[
+        str, typer.Option("--temperatures", help="Of mixed and of the categories; the traces are run greedily.")
+    ] = ",".join(f"{temperature:g}" for temperature in TEMPERATURES),
+    tokens: Annotated[
+        int, typer.Option("--tokens", min=0, max=1024, help="Tokens of an answer; 0: 24 for q, 48 for s.")
+    ] = 0,
+    waves: Annotated[int, typer.Option("--waves", min=0, help="Requests a stream; 0: 1 for q, 2 for s.")] = 0,
+    minutes: Annotated[
+        float, typer.Option("--minutes", min=0, help="Repeat all points while another round fits; 0: one round.")
+    ] = 0,
+) -> int:
+    """Compare throughput and latency of many streams: Outrider speculating, Outrider without, and transformers.
+
+    \b
+    Exit codes
+      0    measured; whether the goals were met is in the table and the JSON
+      1    a system failed; what was measured until then is in the JSON
+      2    a flag cannot be used
+      130  interrupted (143: terminated), likewise
+    """
+    chosen = pair_of(pair)
+    scale = SCALES[chosen.name]
+    settings = Settings(
+        pair=chosen,
+        json=writable(json),
+        prompts=prompts or default_file(),
+        scale=replace(
+            scale,
+            tokens=tokens or scale.tokens,
+            waves=waves or scale.waves,
+            fewest_requests=waves or scale.fewest_requests,
+        ),
+        loads=tuple(_stream_count(each) for each in streams.split(",")),
+        contenders=tuple(_contenders(systems.split(","))),
+        temperatures=tuple(_temperature(each) for each in temperatures.split(",")),
+        only=tuple(only or ()),
+        minutes=minutes,
+    )
+    try:
+        asyncio.run(Session(settings).run())
+    except (BenchError, LocalError) as error:
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        return FAILED
+    except asyncio.CancelledError:
+        return TERMINATED
+    return 0
+
+
+def _stream_count(text: str) -> int:
+    if text.strip().isdecimal() and 0 < int(text) <= MOST_STREAMS:
+        return int(text)
+    raise FlagError("--streams", f"{text!r} is no number of streams; give some of 1 to {MOST_STREAMS}, like {LOADS}")
+
+
+def _contenders(names: Sequence[str]) -> list[Contender]:
+    for name in names:
+        if name not in list(Contender):
+            raise FlagError("--systems", f"{name!r} is not known; choose from {', '.join(Contender)}")
+    return [Contender(name) for name in names]
+
+
+def _temperature(text: str) -> float:
+    try:
+        temperature = float(text)
+    except ValueError:
+        temperature = -1.0
+    if not 0 <= temperature <= 2:
+        raise FlagError("--temperatures", f"{text!r} is none; give some of 0 to 2, like 0,1")
+    return temperature
+
+
+def main() -> None:
+    run(app, PROGRAM)
+
+
+if __name__ == "__main__":
+    main()
