@@ -8,9 +8,10 @@ import pytest
 from e2e.asking import AT_ONCE, GREEDY, ask_at_once, request
 from e2e.conftest import Reference
 from e2e.resources import CONTEXT_TOKENS, speculative_model
-from e2e.running import Up, eventually, running
+from e2e.running import Up, running
 from e2e.tasks import TASKS
 from support.tiny import tiny_llama_dir
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.model_s, pytest.mark.timeout(600)]
 
@@ -32,7 +33,9 @@ def test_a_draft_with_another_tokenizer_is_refused_aloud_and_the_target_serves(
         assert "another tokenizer" in state["reason"]
         assert "spec.draft.model.uri" in state["reason"]
         up.sees("draft", "Incompatible", state["reason"])
-        [line] = [line for line in up.log("target") if line["event"] == "draft"]
+        # On a busy machine the target has said before that nobody answers yet.
+        told = [line for line in up.log("target") if line["event"] == "draft"]
+        [line] = [line for line in told if line["state"] != "Connecting"]
         assert (line["level"], line["state"], line["reason"]) == ("warning", "Incompatible", state["reason"])
         assert_serves(up, reference)
 

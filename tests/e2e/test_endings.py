@@ -7,8 +7,9 @@ import httpx
 import pytest
 from e2e.asking import ANSWER_TOKENS, GREEDY, SAMPLED, Answer, Way, ask_at_once, client, request
 from e2e.conftest import Reference
-from e2e.running import Up, eventually
+from e2e.running import Up
 from e2e.tasks import ORDERS, TASKS, Task
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.model_s, pytest.mark.timeout(600)]
 

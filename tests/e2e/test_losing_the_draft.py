@@ -8,9 +8,10 @@ from collections.abc import Callable
 import pytest
 from e2e.asking import AT_ONCE, GREEDY, SAMPLED, ask_at_once, request
 from e2e.conftest import Reference
-from e2e.running import Up, eventually
+from e2e.running import Up
 from e2e.tasks import TASKS
 from openai.types.chat import ChatCompletionChunk
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.model_s, pytest.mark.timeout(600)]
 

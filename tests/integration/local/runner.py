@@ -2,21 +2,15 @@
 
 import json
 import os
-import signal
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psutil
 import yaml
+from support.run import Run, free_port
+from support.waiting import eventually
 
-T = TypeVar("T")
-
-PATIENCE_S = 60.0  # of a test, on a busy machine; nothing here takes more than seconds
 STAND_IN = Path(__file__).with_name("stand_in.py")
 RUN_OUTRIDER = "import sys; sys.argv[0] = 'outrider'; from outrider_operator.cli import main; main()"
 
@@ -37,35 +31,17 @@ spec:
 """
 
 
-def eventually(what: str, look: Callable[[], T | None]) -> T:
-    """The first thing seen that is not None or False; fails with `what` when it never comes."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline_s:
-        if found := look():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"never seen: {what}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class Up:
+class Up(Run):
     """One `outrider up`, its output, and what its stand-ins were told."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
         self.folder = folder
         self.port = free_port()
         self.resource = folder / "model.yaml"
         self.resource.write_text(RESOURCE.format(port=self.port))
         self.bin = folder / "bin"
         self.told = folder / "told"
-        self.out, self.err = folder / "out", folder / "err"
-        self.process: subprocess.Popen[bytes] | None = None
         self._install()
 
     def _install(self) -> None:
@@ -93,34 +69,8 @@ class Up:
         return dict(os.environ) | places | told
 
     def start(self, *args: str, **wishes: dict[str, object]) -> "Up":
-        with self.out.open("wb") as out, self.err.open("wb") as err:
-            self.process = subprocess.Popen(
-                self.command(*args),
-                env=self.environment(**wishes),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-            )
+        self.launch(self.command(*args), self.environment(**wishes))
         return self
-
-    def lines(self) -> list[str]:
-        return self.out.read_text().splitlines()
-
-    def errors(self) -> list[str]:
-        return self.err.read_text().splitlines()
-
-    def sees(self, *words: str, times: int = 1) -> str:
-        """Waits for a line of output with all the words (the times-th one) and returns it."""
-
-        def look() -> str | None:
-            found = [line for line in self.lines() if all(word in line for word in words)]
-            return found[times - 1] if len(found) >= times else None
-
-        try:
-            return eventually(f"{words} x{times}", look)
-        except AssertionError as problem:
-            raise AssertionError(f"{problem} in\n{self.out.read_text()}{self.err.read_text()}") from None
 
     def what_was_told(self, name: str) -> dict[str, Any]:
         told: dict[str, Any] = json.loads((self.told / f"{name}.json").read_text())
@@ -137,14 +87,6 @@ class Up:
         else:
             around[path[-1]] = value
         self.resource.write_text(yaml.safe_dump(resource))
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
-
-    def exit_code(self) -> int:
-        assert self.process is not None
-        return self.process.wait(PATIENCE_S)
 
     def running(self) -> list[psutil.Process]:
         """Every process of the stand-ins, their children included."""

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from integration.local.runner import PATIENCE_S, Up, eventually
+from integration.local.runner import Up
 from outrider_operator.api.validation import load
 from outrider_operator.local.cores import machine_cores
 from outrider_operator.local.plan import DraftPorts, local_network
 from outrider_operator.resources.build import build
 from outrider_operator.resources.platform import Platform
+from support.waiting import PATIENCE_S, eventually
 
 
 def flag(argv: list[str], name: str) -> str:
@@ -305,8 +306,9 @@ def test_each_replica_of_the_draft_runs_and_has_its_line(up: Up) -> None:
     for name in names:
         up.sees(f"{name}: ready after")
         up.sees(name, "Connected", "hit rate 75 %")
-    ready = [line.split(":")[0] for line in up.lines() if ": ready after" in line]
-    assert ready == ["target", *names]  # on shared cores they load one after the other
+    starts = [line.split(" (")[0] for line in up.lines() if ": process started (" in line or ": ready after" in line]
+    loaded = [f"{name}: {what}" for name in ("target", *names) for what in ("process started", "ready")]
+    assert [start.split(" after")[0] for start in starts] == loaded  # on shared cores one after the other
     told = up.what_was_told("target")["argv"]
     assert [arg for arg in told if arg.startswith("--draft=")] == [
         f"--draft=127.0.0.1:{flag(up.what_was_told(name)['argv'], 'port')}" for name in names

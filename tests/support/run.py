@@ -1,0 +1,68 @@
+"""A run of `outrider up` as a process of its own, and what it prints."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from support.waiting import PATIENCE_S, eventually
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Run:
+    """One run: started by `launch`, ended by a signal or by itself."""
+
+    def __init__(self, folder: Path) -> None:
+        self.out, self.err = folder / "out", folder / "err"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def launch(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Starts it, its output into files."""
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            self.process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,  # Ctrl-C for pytest is not for this run: its fixture ends it
+            )
+
+    def lines(self) -> list[str]:
+        return self.out.read_text().splitlines()
+
+    def errors(self) -> list[str]:
+        return self.err.read_text().splitlines()
+
+    def everything_said(self) -> str:
+        return self.out.read_text() + self.err.read_text()
+
+    def sees(self, *words: str, times: int = 1) -> str:
+        """Waits for a line of output with all the words (the times-th one) and returns it."""
+
+        def look() -> str | None:
+            found = [line for line in self.lines() if all(word in line for word in words)]
+            return found[times - 1] if len(found) >= times else None
+
+        try:
+            return eventually(f"{words} x{times}", look)
+        except AssertionError as problem:
+            raise AssertionError(f"{problem} in\n{self.everything_said()}") from None
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def exit_code(self) -> int:
+        """Waits for the run to end."""
+        assert self.process is not None
+        return self.process.wait(PATIENCE_S)
