@@ -52,6 +52,7 @@ class StepFigures(Protocol):
     draft_tokens: int
     accepted_per_position: list[int]
     near_ties: int
+    tolerated: int
     asked: int
     tree_hits: int
     draft_wait_s: float
@@ -76,6 +77,9 @@ class TargetMetrics:
         self._near_ties = named.counter(
             "spec_decode_num_near_ties",
             "Choices whose second best was within the rounding error of the dtype.",
+        )
+        self._tolerated = named.counter(
+            "spec_decode_num_tolerated_tokens", "Drafted tokens taken though another weighed a little more."
         )
         self._asked = named.counter("draft_asked", "Trees asked of the draft.")
         self._tree_hits = named.counter("draft_tree_hits", "Trees that the draft had when they were asked for.")
@@ -124,6 +128,7 @@ class TargetMetrics:
         for position, accepted in enumerate(report.accepted_per_position):
             self._accepted_at.labels(name, str(position)).inc(accepted)
         self._near_ties.inc(report.near_ties)
+        self._tolerated.inc(report.tolerated)
         self._asked.inc(report.asked)
         self._tree_hits.inc(report.tree_hits)
         for part in ("draft_wait", "forward", "verify", "host"):

@@ -103,6 +103,7 @@ def sequence_of(
         detokenizer=SilentDetokenizer(),  # type: ignore[arg-type]
         kv=step._runner.new_kv(),
         eos_tokens=frozenset(),
+        vocabulary_size=step._runner.vocabulary_size,
         max_model_len_tokens=1024,
         emit=emit,
         abort=lambda: None,

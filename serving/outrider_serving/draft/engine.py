@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 
 from outrider_serving.draft.grow import Limits, level_rows
 from outrider_serving.draft.session import Session
+from outrider_serving.engine.batch_sampler import propose_all
 from outrider_serving.engine.calibration import Calibration
 from outrider_serving.engine.model_runner import ModelRunner
-from outrider_serving.engine.sampler import Sampling
 from outrider_serving.engine.step_time import StepTime
 from outrider_serving.protocol.errors import ProtocolError
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
+from outrider_serving.protocol.sampling import sampling_from_message
 from outrider_serving.protocol.trees import MOST_NODES, tree_to_message
 
 RATE = 0.2
@@ -130,21 +131,19 @@ class DraftEngine:
             raise ProtocolError("an Open without tokens; send the prompt and the output so far")
         if not self.free_sequences:
             raise ProtocolError(f"all {self._max_num_seqs} sequences are taken; raise spec.draft.maxNumSeqs")
-        sampling = opened.sampling
-        try:
-            rule = Sampling(sampling.temperature, sampling.top_p, sampling.seed)
-        except ValueError as error:
-            raise ProtocolError(f"sampling is out of range: {error}") from None
+        sampling = sampling_from_message(opened.sampling)
         self._sessions[key] = Drafted(
             stream=stream,
             sequence=opened.sequence,
             epoch=opened.epoch,
             session=Session(
                 tokens=opened.tokens,
-                sampling=rule,
+                prompt_tokens=opened.prompt_tokens,
+                sampling=sampling,
+                vocabulary_size=self._runner.vocabulary_size,
                 limits=self._limits(opened.shape, opened.budget),
                 kv=self._runner.new_kv(),
-                calibration=Calibration(self._calibration[rule.greedy]),
+                calibration=Calibration(self._calibration[sampling.greedy]),
             ),
             shape=opened.shape,
             max_nodes=opened.budget.max_nodes,
@@ -246,8 +245,14 @@ class DraftEngine:
         started = self._clock()
         prompts = any(drafted.session.behind > 1 for drafted in growing)
         batch = [drafted.session.rows(expand) for drafted, expand in growing.items()]
-        for drafted, logits in zip(growing, self._runner.forward(batch), strict=True):
-            drafted.session.absorb(logits)
+        logits = self._runner.forward(batch)
+        places = [drafted.session.places() for drafted in growing]
+        branches = [
+            drafted.session.limits.max_branches for drafted, own in zip(growing, places, strict=True) for _ in own
+        ]
+        proposals = iter(propose_all(logits, [place for own in places for place in own], branches))
+        for drafted, own in zip(growing, places, strict=True):
+            drafted.session.absorb([next(proposals) for _ in own])
             drafted.told = False
         report.tokens = sum(len(rows) for rows in batch)
         report.forward_s = self._clock() - started

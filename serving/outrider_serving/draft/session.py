@@ -7,13 +7,14 @@ from collections.abc import Sequence as Many
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from outrider_serving.draft.grow import Limits, leaves
 from outrider_serving.engine.attention import Rows
 from outrider_serving.engine.calibration import Calibration, Proposal
 from outrider_serving.engine.kv_cache import SequenceKV
-from outrider_serving.engine.sampler import Sampling, propose
+from outrider_serving.engine.processors import History
+from outrider_serving.engine.sampler import Guesses, Place
+from outrider_serving.engine.sampling import Sampling
 from outrider_serving.engine.tree import ROOT, Source, Tree
 from outrider_serving.protocol.errors import ProtocolError
 
@@ -46,12 +47,22 @@ class Session:
     """
 
     def __init__(
-        self, tokens: Many[int], sampling: Sampling, limits: Limits, kv: SequenceKV, calibration: Calibration
+        self,
+        tokens: Many[int],
+        prompt_tokens: int,
+        sampling: Sampling,
+        vocabulary_size: int,
+        limits: Limits,
+        kv: SequenceKV,
+        calibration: Calibration,
     ) -> None:
         self.tokens = list(tokens)
         self.limits = limits
         self.nodes: list[Node] = []
         self._sampling = sampling
+        self._history: History | None = None
+        if sampling.edits_logits:
+            self._history = History(sampling, tokens, prompt_tokens, vocabulary_size)
         self._kv = kv
         self._calibration = calibration
         self._prefix = 0
@@ -89,6 +100,8 @@ class Session:
             if at is not None:
                 path.append(at)
         self.tokens.extend(tokens)
+        if self._history is not None:
+            self._history.extend(tokens)
         self._reroot(path, whole=len(path) == len(tokens))
         return outcomes
 
@@ -164,22 +177,33 @@ class Session:
             parent = self.nodes[parent].parent
         return rows
 
-    def absorb(self, logits: torch.Tensor) -> None:
-        """Takes the forward of `rows()`: logits [expanded nodes, vocabulary] give the children of each."""
+    def places(self) -> list[Place]:
+        """Where the forward of `rows()` gives logits: after each node that is expanded."""
+        return [self._place(node) for node in self._expanding]
+
+    def _place(self, node: int) -> Place:
+        path: list[int] = []
+        while node != ROOT:
+            path.append(self.nodes[node].token)
+            node = self.nodes[node].parent
+        edits = None if self._history is None else self._history.edits(path)
+        return Place(self._sampling, len(self.tokens) + len(path), edits)
+
+    def absorb(self, guesses: Many[Guesses]) -> None:
+        """Takes what was guessed at each of `places()`, after the forward of `rows()`."""
         if self.behind:
             self._prefix = self._kv.length
         else:
             first = self._kv.length - len(self._expanding)
             for index, node in enumerate(self._expanding):
                 self.nodes[node].row = first + index
-        for node, node_logits in zip(self._expanding, logits, strict=True):
-            self._add_children(node, node_logits)
+        for node, guessed in zip(self._expanding, guesses, strict=True):
+            self._add_children(node, guessed)
         self._expanding = []
 
-    def _add_children(self, parent: int, logits: torch.Tensor) -> None:
+    def _add_children(self, parent: int, guesses: Guesses) -> None:
         depth, above = (0, 1.0) if parent == ROOT else (self.nodes[parent].depth, self.nodes[parent].path)
-        position = len(self.tokens) + depth
-        for rank, (token, score) in enumerate(propose(logits, self._sampling, position, self.limits.max_branches)):
+        for rank, (token, score) in enumerate(guesses):
             node = Node(token, parent, depth + 1, score, path=above, rank=rank)
             node.path *= self._calibration.estimate(_proposal(node))
             if node.path >= self.limits.min_probability:

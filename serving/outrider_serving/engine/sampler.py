@@ -18,17 +18,21 @@ at once on a device, see `batch_sampler.py`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from outrider_serving.engine.logprobs import TokenLogprob, logprobs_of, token_logprob
 from outrider_serving.engine.noise import LEAST_NOISE, MOST_NOISE, complement_below, gumbel, hashed, key_of, vocabulary
+from outrider_serving.engine.processors import Edits, edited
 from outrider_serving.engine.sampling import Sampling
 
-__all__ = ["Candidates", "Choice", "Sampling", "candidates", "choose", "propose"]
+__all__ = ["Candidates", "Choice", "Guesses", "Place", "Sampling", "candidates", "choose", "choose_at", "propose"]
+
+Guesses = list[tuple[int, float]]
 
 # A nucleus is nearly always smaller than the first of these.
 NUCLEUS_GUESSES = (64, 2048)
@@ -50,30 +54,80 @@ class Candidates(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a token is chosen or guessed: with the logits there, all that it depends on.
+
+    edits: what bias and penalties change. children: the tokens that a tree holds there, of which one within
+    `tolerance` nats of the best may be taken. logprobs: so many likeliest tokens are reported; None: not even the
+    chosen one's log probability.
+    """
+
+    sampling: Sampling
+    position: int
+    edits: Edits | None = None
+    children: tuple[int, ...] = ()
+    tolerance: float = 0.0
+    logprobs: int | None = None
+
+
+@dataclass(frozen=True)
 class Choice:
     """A chosen token. near_tie: the second best was within the rounding error of the logits' dtype, so that a
     forward of another width might choose it (in bfloat16 1 to 2 % of choices, in float32 none in practice).
+    tolerated: it is not the best, but one of the tree's within the tolerance.
     """
 
     token: int
     near_tie: bool = False
+    tolerated: bool = False
+    logprob: TokenLogprob | None = None
 
 
-def candidates(logits: torch.Tensor, sampling: Sampling, position: int) -> Candidates:
+def candidates(logits: torch.Tensor, sampling: Sampling, position: int, edits: Edits | None = None) -> Candidates:
     """The tokens that may come at `position`, and how they weigh: the rule as it is written, all of it.
 
     logits [vocabulary], of any float dtype.
     """
-    exact = logits.float()
+    exact = _exact(logits, edits)
     tokens = _kept(exact, sampling) if sampling.cuts and not sampling.greedy else None
     if tokens is None:
         tokens = torch.arange(exact.shape[0], device=exact.device)
     return Candidates(tokens, _weights(exact, tokens, sampling, position))
 
 
-def choose(logits: torch.Tensor, sampling: Sampling, position: int) -> Choice:
-    """The rule above. logits [vocabulary]."""
-    exact = logits.float()
+def choose_at(logits: torch.Tensor, place: Place) -> Choice:
+    """The rule above, and what goes with it: tolerance, log probabilities. logits [vocabulary]."""
+    choice = choose(logits, place.sampling, place.position, place.edits)
+    if place.tolerance and place.children:
+        choice = _tolerated(logits, place, choice)
+    if place.logprobs is None:
+        return choice
+    packed = logprobs_of(logits[None], torch.tensor([choice.token], device=logits.device), place.logprobs)
+    return replace(choice, logprob=token_logprob(choice.token, packed[0].tolist(), place.logprobs))
+
+
+def _tolerated(logits: torch.Tensor, place: Place, best: Choice) -> Choice:
+    """The best of the tree's children if it weighs within the tolerance of `best`, else `best`."""
+    if best.token in place.children:
+        return best
+    tokens, weights = candidates(logits, place.sampling, place.position, place.edits)
+    among = torch.isin(tokens, torch.tensor(place.children)).nonzero()[:, 0]
+    if not len(among):
+        return best
+    weight, index = weights[among].max(0)
+    if float(weights.max() - weight) > place.tolerance:
+        return best
+    return Choice(int(tokens[among[index]]), tolerated=True)
+
+
+def _exact(logits: torch.Tensor, edits: Edits | None) -> torch.Tensor:
+    """float32 [vocabulary], with bias and penalties."""
+    return logits.float() if edits is None else edited(logits.float()[None], [edits])[0]
+
+
+def choose(logits: torch.Tensor, sampling: Sampling, position: int, edits: Edits | None = None) -> Choice:
+    """The rule above. logits [vocabulary], of any float dtype."""
+    exact = _exact(logits, edits)
     if sampling.greedy:
         best, token = _first_max(exact)
         behind = (part.max().item() for part in (exact[:token], exact[token + 1 :]) if part.numel())
@@ -196,14 +250,16 @@ def _first(values: torch.Tensor, count: int) -> torch.Tensor:
     return found[values[found].sort(descending=True, stable=True).indices]
 
 
-def propose(logits: torch.Tensor, sampling: Sampling, position: int, branches: int) -> list[tuple[int, float]]:
+def propose(
+    logits: torch.Tensor, sampling: Sampling, position: int, branches: int, edits: Edits | None = None
+) -> Guesses:
     """The draft's likeliest choices of the target at `position`: (token, log belief), best first.
 
     logits [vocabulary] are the draft's own. The belief is a softmax over log q + g: for greedy it is q itself,
     and with noise it grows with the lead of the first choice over the second, which is what a small difference
     between p and q has to overcome. The target calibrates it against what it accepts.
     """
-    exact = logits.float()
+    exact = _exact(logits, edits)
     if sampling.greedy:
         tokens = _first(exact, min(branches, len(exact)))
         beliefs = exact[tokens] - torch.logsumexp(exact, 0)

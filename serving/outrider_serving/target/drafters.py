@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from outrider_serving.engine.sampler import Sampling
+from outrider_serving.engine.sampling import Sampling
 from outrider_serving.engine.tree import Tree
 
 
@@ -33,10 +33,13 @@ class DraftStatus:
 
 @dataclass(frozen=True)
 class Ask:
-    """A sequence as it stands, whose next tree is wanted. `tokens` is the whole of it: prompt and output so far."""
+    """A sequence as it stands, whose next tree is wanted. `tokens` is the whole of it: prompt and output so far;
+    the first `prompt_tokens` are the prompt.
+    """
 
     sequence: int
     tokens: Many[int]
+    prompt_tokens: int
     sampling: Sampling
     max_nodes: int
     target_step_s: float

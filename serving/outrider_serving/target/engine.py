@@ -133,6 +133,7 @@ class TargetEngine:
             detokenizer=Detokenizer(self._tokenizer, request.sampling.stop),
             kv=self._runner.new_kv(),
             eos_tokens=self._eos_tokens,
+            vocabulary_size=self._runner.vocabulary_size,
             max_model_len_tokens=self._max_model_len_tokens,
             emit=emit,
             abort=abort,

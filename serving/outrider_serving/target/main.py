@@ -90,6 +90,14 @@ def serve(
         Fallback,
         typer.Option("--fallback", help="NGram: prompt lookup joins the tree, and stands in for it."),
     ] = Fallback.NGRAM,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            "--tolerance",
+            min=0,
+            help="Nats below the best choice within which a drafted token is taken; above 0 it is no longer lossless.",
+        ),
+    ] = 0.0,
     version: flags.VersionFlag = False,  # noqa: ARG001 its callback shows it
 ) -> int:
     """Serves a model behind an OpenAI-compatible API, speculating with a draft, with n-grams, or not at all."""
@@ -103,6 +111,7 @@ def serve(
         min_probability=min_probability,
         draft_patience_s=None if draft_patience_ms is None else draft_patience_ms / 1000,
         ngrams=fallback is Fallback.NGRAM,
+        tolerance=tolerance,
     )
     if draft is not None and ":" not in draft:
         raise FlagError("--draft", f"{draft!r} has no port; give HOST:PORT")

@@ -20,6 +20,7 @@ from outrider_serving.engine.tree import Tree
 from outrider_serving.protocol.errors import ProtocolError
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
+from outrider_serving.protocol.sampling import sampling_to_message
 from outrider_serving.protocol.trees import tree_from_message
 from outrider_serving.target.drafters import Ask, DraftState, DraftStatus
 
@@ -92,15 +93,13 @@ class RemoteDrafter:
         if followed.generation != self._generation:
             epoch = followed.epoch + 1
             self._followed[ask.sequence] = Followed(epoch, self._generation, list(ask.tokens))
-            sampling = pb.Sampling(
-                temperature=ask.sampling.temperature, top_p=ask.sampling.top_p, seed=ask.sampling.seed % 2**64
-            )
             message.open.append(
                 pb.Open(
                     sequence=ask.sequence,
                     epoch=epoch,
                     tokens=ask.tokens,
-                    sampling=sampling,
+                    prompt_tokens=ask.prompt_tokens,
+                    sampling=sampling_to_message(ask.sampling),
                     shape=self._shape,
                     budget=budget,
                 )

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from outrider_serving.engine.calibration import Calibration
 from outrider_serving.engine.detokenizer import Detokenizer
 from outrider_serving.engine.kv_cache import SequenceKV
+from outrider_serving.engine.processors import History
 from outrider_serving.engine.request import Delta, FinishReason, Request
-from outrider_serving.engine.sampler import Sampling
+from outrider_serving.engine.sampler import Choice, Place
 from outrider_serving.target.ngram import NGramIndex
 
 
@@ -26,6 +27,7 @@ class Sequence:
     detokenizer: Detokenizer
     kv: SequenceKV
     eos_tokens: frozenset[int]
+    vocabulary_size: int
     max_model_len_tokens: int
     emit: Callable[[Delta], None]
     abort: Callable[[], None]
@@ -38,11 +40,11 @@ class Sequence:
 
     def __post_init__(self) -> None:
         self.tokens = list(self.request.prompt_tokens)
-
-    @property
-    def sampling(self) -> Sampling:
-        params = self.request.sampling
-        return Sampling(params.temperature, params.top_p, params.seed)
+        self.sampling = self.request.sampling.rule(self.eos_tokens)
+        self._ends = self.request.sampling.ends(self.eos_tokens)
+        self._history: History | None = None
+        if self.sampling.edits_logits:
+            self._history = History(self.sampling, self.tokens, self.prompt_length, self.vocabulary_size)
 
     @property
     def prompt_length(self) -> int:
@@ -67,16 +69,28 @@ class Sequence:
     def finished(self) -> bool:
         return self.finish_reason is not None or self.cancelled
 
-    def append(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
+    def place(self, path: tuple[int, ...], children: tuple[int, ...], tolerance: float) -> Place:
+        """Where the token after those of a tree's `path` is chosen; the tree holds `children` there."""
+        return Place(
+            sampling=self.sampling,
+            position=len(self.tokens) + len(path),
+            edits=None if self._history is None else self._history.edits(path),
+            children=children,
+            tolerance=tolerance,
+            logprobs=self.request.sampling.logprobs,
+        )
+
+    def append(self, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
         """Takes a step's tokens as far as the request goes: a stop string, an end token or the length can fall
         inside an accepted run. Streams their text, and returns those taken.
         """
         text: list[str] = []
-        taken: list[int] = []
-        for token in tokens:
+        taken: list[Choice] = []
+        for choice in choices:
+            token = choice.token
             self.tokens.append(token)
-            taken.append(token)
-            if token in self.eos_tokens and not self.request.sampling.ignore_eos:
+            taken.append(choice)
+            if token in self._ends:
                 self.finish_reason = "stop"
                 break
             text.append(self.detokenizer.feed(token))
@@ -88,5 +102,9 @@ class Sequence:
                 break
         if self.finish_reason is not None:
             text.append(self.detokenizer.flush())
-        self.emit(Delta("".join(text), tuple(taken), self.finish_reason))
+        tokens = tuple(choice.token for choice in taken)
+        if self._history is not None:
+            self._history.extend(tokens)
+        logprobs = tuple(choice.logprob for choice in taken if choice.logprob is not None)
+        self.emit(Delta("".join(text), tokens, self.finish_reason, logprobs))
         return tuple(taken)

@@ -32,6 +32,7 @@ class SpeculationPolicy:
     min_probability: float = 0.02
     draft_patience_s: float | None = None
     ngrams: bool = True
+    tolerance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ class Speculation:
     def goodput_gain(self) -> float:
         """Tokens a second over what plain steps would have given, lately; 1.0 while nothing is earned."""
         return self._plain_s / self._spent_s
+
+    @property
+    def tolerance(self) -> float:
+        """How many nats below the best choice a drafted token may be and still be taken; above 0 it is not lossless."""
+        return self._policy.tolerance
 
     def calibration(self, request: Request) -> Calibration:
         """A new one, for one sequence, that starts from what its kind has shown."""
@@ -116,6 +122,7 @@ class Speculation:
         return Ask(
             sequence=sequence.id,
             tokens=sequence.tokens,
+            prompt_tokens=sequence.prompt_length,
             sampling=sequence.sampling,
             max_nodes=self._policy.max_nodes,
             target_step_s=self.step_time.of(sequences),

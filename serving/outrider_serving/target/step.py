@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-import torch
-
 from outrider_serving.engine.attention import Rows
 from outrider_serving.engine.model_runner import ModelRunner
-from outrider_serving.engine.sampler import Choice, choose
 from outrider_serving.engine.tree import ROOT, Tree
+from outrider_serving.target.choosing import Chooser, Forwarded, choosers
 from outrider_serving.target.scheduler import Scheduler
 from outrider_serving.target.sequence import Sequence
 from outrider_serving.target.speculation import Speculation, proposals
@@ -32,6 +30,7 @@ class StepReport:
     draft_tokens: int = 0
     accepted_per_position: list[int] = field(default_factory=list)
     near_ties: int = 0
+    tolerated: int = 0
     tree_hits: int = 0
     asked: int = 0
     draft_wait_s: float = 0.0
@@ -68,13 +67,12 @@ class TargetStep:
         forward_started = time.perf_counter()
         logits = self._runner.forward([*batch, *prefilling.values()])
         verify_started = time.perf_counter()
-        for sequence, tree, row_logits in zip(decoding, drafting.trees, logits[: len(batch)], strict=True):
-            self._advance(sequence, tree, row_logits, report)
-        for (sequence, rows), row_logits in zip(prefilling.items(), logits[len(batch) :], strict=True):
-            report.prompt_tokens += len(rows)
-            if row_logits.shape[0]:
-                self._advance(sequence, Tree(), row_logits, report=None)
-                report.first_tokens += 1
+        sequences, trees = [*decoding, *prefilling], [*drafting.trees, *[Tree()] * len(prefilling)]
+        forwarded = [Forwarded(*one) for one in zip(sequences, trees, logits, strict=True) if one[2].shape[0]]
+        for one, choose in zip(forwarded, choosers(forwarded, self.speculation.tolerance), strict=True):
+            self._advance(one.sequence, one.tree, choose, None if one.sequence in prefilling else report)
+        report.prompt_tokens = sum(map(len, prefilling.values()))
+        report.first_tokens = len(forwarded) - len(decoding)
         ended = time.perf_counter()
         report.draft_wait_s = drafting.wait_s
         report.forward_s = verify_started - forward_started
@@ -93,19 +91,13 @@ class TargetStep:
     def _drop_finished(self) -> None:
         self.speculation.ended(self.scheduler.drop_finished())
 
-    def _advance(self, sequence: Sequence, tree: Tree, logits: torch.Tensor, report: StepReport | None) -> None:
+    def _advance(self, sequence: Sequence, tree: Tree, choose: Chooser, report: StepReport | None) -> None:
         """Walks the tree by the target's choices, takes their tokens, and leaves in the cache the rows of the
         accepted path.
         """
-        position = len(sequence.tokens)
         first_node_row = sequence.kv.length - len(tree)
-
-        def chosen(node: int) -> Choice:
-            depth = 0 if node == ROOT else tree.depths[node]
-            return choose(logits[node + 1], sequence.sampling, position + depth)
-
-        walk = verify(tree, chosen)
-        taken = sequence.append(walk.tokens)
+        walk = verify(tree, choose)
+        taken = sequence.append(walk.choices)
         sequence.kv.compact(first_node_row, [first_node_row + node for node in walk.path])
         if report is not None:
             self._record(sequence, tree, walk, len(taken), report)
@@ -115,6 +107,7 @@ class TargetStep:
         report.decoded_sequences += 1
         report.decoded_tokens += taken
         report.near_ties += sum(choice.near_tie for choice in walk.choices[:taken])
+        report.tolerated += sum(choice.tolerated for choice in walk.choices[:taken])
         report.draft_tokens += len(tree)
         report.drafts += len(tree) > 0
         report.accepted(min(len(walk.path), taken))

@@ -20,10 +20,6 @@ class Walk:
     path: tuple[int, ...]
     choices: tuple[Choice, ...]
 
-    @property
-    def tokens(self) -> tuple[int, ...]:
-        return tuple(choice.token for choice in self.choices)
-
 
 def verify(tree: Tree, choose: Callable[[int], Choice]) -> Walk:
     """Descends while the target's choice is among the node's children.

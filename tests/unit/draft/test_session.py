@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from outrider_serving.draft.grow import Limits, leaves, level_rows
 from outrider_serving.draft.session import Node, Session
+from outrider_serving.engine.batch_sampler import propose_all
 from outrider_serving.engine.calibration import Calibration
 from outrider_serving.engine.model_runner import ModelRunner
-from outrider_serving.engine.sampler import Sampling
+from outrider_serving.engine.sampling import Sampling
 from outrider_serving.engine.step_time import StepTime
 from outrider_serving.engine.tree import ROOT
 from outrider_serving.protocol.errors import ProtocolError
@@ -22,7 +23,7 @@ LIMITS = Limits(max_depth=6, max_branches=3, max_nodes=24, min_probability=0.0, 
 
 
 def session(tokens: list[int], limits: Limits = LIMITS) -> Session:
-    return Session(tokens, GREEDY, limits, RUNNER.new_kv(), Calibration())
+    return Session(tokens, len(tokens), GREEDY, RUNNER.vocabulary_size, limits, RUNNER.new_kv(), Calibration())
 
 
 def grown(tokens: list[int], levels: int, limits: Limits = LIMITS) -> Session:
@@ -34,7 +35,7 @@ def grown(tokens: list[int], levels: int, limits: Limits = LIMITS) -> Session:
 
 def grow(one: Session) -> None:
     (logits,) = RUNNER.forward([one.rows(one.leaves[:WIDTH])])
-    one.absorb(logits)
+    one.absorb(propose_all([logits], one.places(), [one.limits.max_branches] * len(logits)))
 
 
 def branches(one: Session) -> dict[tuple[int, ...], float]:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from outrider_serving.draft.engine import DraftEngine
 from outrider_serving.engine.kv_cache import SequenceKV
 from outrider_serving.engine.request import SamplingParams
-from outrider_serving.engine.sampler import Choice, Sampling
+from outrider_serving.engine.sampler import Choice
 from outrider_serving.engine.tree import Tree
+from outrider_serving.protocol.sampling import sampling_from_message
 from outrider_serving.target import step as step_module
 from outrider_serving.target.speculation import SpeculationPolicy
 from outrider_serving.target.verify import Walk, verify
@@ -43,6 +44,17 @@ samplings = st.builds(
     temperature=st.sampled_from([0.0, 0.8, 1.3]),
     top_p=st.sampled_from([0.6, 0.95, 1.0]),
     seed=st.integers(-(2**63), 2**64 - 1),
+    top_k=st.sampled_from([0, 0, 1, 5, 40]),
+    min_p=st.sampled_from([0.0, 0.0, 0.1]),
+    presence_penalty=st.sampled_from([0.0, 0.0, 1.5, -1.0]),
+    frequency_penalty=st.sampled_from([0.0, 0.0, 0.7]),
+    repetition_penalty=st.sampled_from([1.0, 1.0, 1.3, 0.8]),
+    logit_bias=st.dictionaries(st.integers(0, VOCABULARY - 1), st.floats(-100, 5), max_size=3).map(
+        lambda biases: tuple(biases.items())
+    ),
+    min_tokens=st.sampled_from([0, 0, 6]),
+    stop_token_ids=st.lists(st.integers(0, VOCABULARY - 1), max_size=8).map(tuple),
+    logprobs=st.sampled_from([None, None, 0, 3]),
 )
 prompts = st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=20), min_size=1, max_size=4)
 
@@ -163,7 +175,10 @@ def test_other_noise_at_the_draft_changes_only_the_speed(monkeypatch: pytest.Mon
         engine = draft_engine(PAIRS[0.1].draft)
         drafter = HandCarried(engine, shape_of(policy), VOCABULARY)
         if wrong_noise:
-            monkeypatch.setattr("outrider_serving.draft.engine.Sampling", lambda t, p, seed: Sampling(t, p, seed + 1))
+            monkeypatch.setattr(
+                "outrider_serving.draft.engine.sampling_from_message",
+                lambda message: replace(sampling_from_message(message), seed=message.seed + 1),
+            )
         counted: list[int] = []
         tokens = generate(target_step(PAIRS[0.1].target, policy, drafter), PROMPTS, SAMPLED, counted.append)
         return tokens, len(counted)

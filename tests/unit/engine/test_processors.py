@@ -1,0 +1,74 @@
+"""Bias and penalties: vLLM's meaning, and the same whether tokens are committed or on a tree's path."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from outrider_serving.engine.processors import History, edited
+from outrider_serving.engine.sampling import Sampling
+
+VOCABULARY = 12
+LOGITS = torch.linspace(-3, 3, VOCABULARY)
+
+tokens = st.lists(st.integers(0, VOCABULARY - 1), max_size=90)
+rules = st.builds(
+    Sampling,
+    temperature=st.just(1.0),
+    presence_penalty=st.sampled_from([0.0, 0.5, -2.0]),
+    frequency_penalty=st.sampled_from([0.0, 0.25]),
+    repetition_penalty=st.sampled_from([1.0, 1.5, 0.5]),
+    logit_bias=st.dictionaries(st.integers(0, VOCABULARY + 3), st.floats(-100, 100), max_size=4).map(
+        lambda biases: tuple(biases.items())
+    ),
+    min_tokens=st.integers(0, 6),
+    end_tokens=st.sampled_from([(), (0,), (3, 11, 40)]),
+)
+
+
+def written_out(sampling: Sampling, prompt: list[int], output: list[int]) -> list[float]:
+    """The order of vLLM's sampler: min_tokens, bias, repetition, frequency and presence."""
+    values = LOGITS.tolist()
+    if len(output) < sampling.min_tokens:
+        for token in sampling.end_tokens:
+            if token < VOCABULARY:
+                values[token] = -math.inf
+    for token, bias in sampling.logit_bias:
+        if token < VOCABULARY:
+            values[token] += bias
+    for token in {*prompt, *output}:
+        penalty = sampling.repetition_penalty
+        values[token] = values[token] / penalty if values[token] > 0 else values[token] * penalty
+    for token in set(output):
+        values[token] -= sampling.frequency_penalty * output.count(token) + sampling.presence_penalty
+    return values
+
+
+@settings(max_examples=300, deadline=None)
+@given(sampling=rules, prompt=tokens, output=tokens, path=st.lists(st.integers(0, VOCABULARY - 1), max_size=5))
+def test_logits_change_as_the_request_says(
+    sampling: Sampling, prompt: list[int], output: list[int], path: list[int]
+) -> None:
+    opened = len(output) // 2
+    history = History(sampling, prompt + output[:opened], len(prompt), VOCABULARY)
+    history.extend(output[opened:])
+    found = edited(LOGITS[None], [history.edits(path)])[0]
+    assert torch.allclose(found, torch.tensor(written_out(sampling, prompt, output + path)), atol=1e-5)
+
+
+def test_rows_are_edited_apart_and_what_came_in_stays() -> None:
+    first = History(Sampling(1.0, frequency_penalty=1.0), [1, 2], 0, VOCABULARY)
+    second = History(Sampling(1.0, logit_bias=((5, -100.0),)), [], 0, VOCABULARY)
+    rows = LOGITS.repeat(4, 1)
+    found = edited(rows, [first.edits(), None, second.edits(), first.edits([1])])
+    assert torch.equal(rows, LOGITS.repeat(4, 1))
+    changed = (found != rows).nonzero().tolist()
+    assert changed == [[0, 1], [0, 2], [2, 5], [3, 1], [3, 2]]
+    assert found[3, 1] == LOGITS[1] - 2
+
+
+def test_a_request_that_changes_no_logit_costs_no_copy() -> None:
+    rows = LOGITS[None]
+    assert edited(rows, [None]) is rows
