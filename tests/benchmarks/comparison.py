@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from benchmarks.errors import BenchError
 from benchmarks.estimate import Estimate, Work
@@ -16,13 +17,20 @@ from benchmarks.watch import read, shares, until_idle
 
 WARM_UP_TOKENS = 16
 
-Step = tuple[int, Case, Prompt]  # a round, and what is run in it
+
+class Step(NamedTuple):
+    """One run to be made."""
+
+    part: int
+    round: int
+    case: Case
+    prompt: Prompt
 
 
-def schedule(cases: Sequence[Case], prompts: Sequence[Prompt], rounds: int) -> list[Step]:
+def schedule(part: int, cases: Sequence[Case], prompts: Sequence[Prompt], rounds: int) -> list[Step]:
     """Prompt by prompt, the order of the systems rotated from one to the next."""
     turns = [(turn, index, prompt) for turn in range(rounds) for index, prompt in enumerate(prompts)]
-    return [(turn, case, prompt) for turn, index, prompt in turns for case in rotated(cases, index + turn)]
+    return [Step(part, turn, case, prompt) for turn, index, prompt in turns for case in rotated(cases, index + turn)]
 
 
 async def warm_up(fleet: Fleet, cases: Sequence[Case], prompt: Prompt, estimate: Estimate) -> None:
@@ -34,7 +42,7 @@ async def warm_up(fleet: Fleet, cases: Sequence[Case], prompt: Prompt, estimate:
 
 
 def work_of(steps: Sequence[Step]) -> list[Work]:
-    return [(case, len(prompt.tokens)) for _, case, prompt in steps]
+    return [(step.case, len(step.prompt.tokens)) for step in steps]
 
 
 async def compare(
@@ -46,15 +54,16 @@ async def compare(
 ) -> None:
     """Calls `done` after each run, with the seconds that are left, `later` included. Raises BenchError."""
     work = work_of([*steps, *later])
-    for index, (turn, case, prompt) in enumerate(steps):
+    for index, step in enumerate(steps):
         started_s = time.monotonic()
-        run = await measure(fleet, turn, case, prompt, estimate.tokens)
+        run = await measure(fleet, step, estimate.tokens)
         estimate.took(work[index], time.monotonic() - started_s)
         done(run, estimate.left_s(work[index + 1 :]))
 
 
-async def measure(fleet: Fleet, turn: int, case: Case, prompt: Prompt, tokens: int) -> Run:
+async def measure(fleet: Fleet, step: Step, tokens: int) -> Run:
     """One run, and who used the processor meanwhile. Raises BenchError when the answer has another length."""
+    case, prompt = step.case, step.prompt
     backend = fleet.backends[case.system]
     idle = await until_idle(fleet.pids())
     for waiting in fleet.backends.values():
@@ -68,4 +77,4 @@ async def measure(fleet: Fleet, turn: int, case: Case, prompt: Prompt, tokens: i
     others, foreign = shares(before, read(watched), {*backend.pids(), os.getpid()})
     if answer.tokens != tokens:
         raise BenchError(f"{case.label} gave {answer.tokens} tokens instead of {tokens}: no fair comparison")
-    return Run.of(case, turn, prompt, answer, others, foreign)
+    return Run.of(case, step.part, step.round, prompt, answer, others, foreign)

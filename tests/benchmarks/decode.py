@@ -15,6 +15,7 @@ from benchmarks.errors import BenchError
 from benchmarks.flags import FAILED, TERMINATED, JsonFlag, PairFlag, PromptsFlag, pair_of, writable
 from benchmarks.prompts import default_file
 from benchmarks.session import Session, Settings
+from benchmarks.systems import System
 
 PROGRAM = "benchmarks.decode"
 FEWEST_TOKENS = 8
@@ -44,6 +45,9 @@ def decode(
     draft_dtype: Annotated[
         Dtype, typer.Option("--draft-dtype", help="Of the draft model, Outrider's and transformers'.")
     ] = Dtype.BFLOAT16,
+    systems: Annotated[
+        str, typer.Option("--systems", help="Only these of the systems in README.md, with commas between; none: all.")
+    ] = "",
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Only this category; may be given several times.")
     ] = None,
@@ -78,6 +82,7 @@ def decode(
         tokens=tokens or chosen.tokens,
         rounds=rounds,
         draft_dtype=draft_dtype.value,
+        systems=tuple(_system(name) for name in systems.split(",") if name),
         only=tuple(only or ()),
         identity=with_identity,
         mend_transformers=mend_transformers,
@@ -90,6 +95,12 @@ def decode(
     except asyncio.CancelledError:
         return TERMINATED
     return 0
+
+
+def _system(name: str) -> System:
+    if name not in list(System):
+        raise FlagError("--systems", f"{name} is not known; choose from {', '.join(System)}")
+    return System(name)
 
 
 def main() -> None:

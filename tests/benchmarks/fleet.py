@@ -9,7 +9,7 @@ from benchmarks.hf import GENERATE, HfGenerate, HfWorker, generate_flags
 from benchmarks.identity import Bench
 from benchmarks.pods import Pods
 from benchmarks.runs import Backend
-from benchmarks.systems import Case, Mode, Pair, System, resource
+from benchmarks.systems import VARIANTS, Case, Pair, System, Variant, resource
 
 DTYPE = "bfloat16"
 PROCESS_BYTES = 400 * 2**20
@@ -52,13 +52,10 @@ class Fleet:
                 await self._start(system)
 
     async def _start(self, system: System) -> None:
-        match system:
-            case System.OUTRIDER | System.OWN:
-                await self._outrider(system, "Auto", own=system is System.OWN)
-            case System.OUTRIDER_OFF | System.OWN_OFF:
-                await self._outrider(system, "Off", own=system is System.OWN_OFF)
-            case System.HF_GENERATE | System.HF_ASSISTED:
-                await self._transformers()
+        if system in VARIANTS:
+            await self._outrider(system, VARIANTS[system])
+        else:
+            await self._transformers()
 
     async def _transformers(self) -> None:
         worker = HfWorker(self._bench.folder / "hf.log")
@@ -70,20 +67,22 @@ class Fleet:
         self.backends[System.HF_GENERATE] = HfGenerate(worker, assisted=False)
         self.backends[System.HF_ASSISTED] = HfGenerate(worker, assisted=True)
 
-    async def _outrider(self, system: System, mode: Mode, *, own: bool) -> None:
-        pair, cores = self._plan.pair, self._bench.cores
+    async def _outrider(self, system: System, variant: Variant) -> None:
+        pair, cores, own = self._plan.pair, self._bench.cores, variant.own_cores
         model = resource(
             system.value,
             f"hf://{pair.target}",
-            None if pair.draft is None else f"hf://{pair.draft}",
-            mode=mode,
+            f"hf://{pair.draft}" if pair.draft is not None and variant.drafted else None,
+            mode=variant.mode,
             dtype=DTYPE,
             draft_dtype=self._plan.draft_dtype,
             max_model_len_tokens=self._plan.max_model_len_tokens,
+            ngrams=variant.ngrams,
+            int8_draft=variant.int8_draft,
             own_cores=(len(cores.target), len(cores.draft)) if own else None,
         )
         # Alone the target would have its threads and be free to run anywhere.
-        pinned = cores.target if own and mode == "Off" else None
+        pinned = cores.target if own and variant.mode == "Off" else None
         pods = Pods(model, self._bench.mirror, self._bench.folder, pinned)
         self._stops.append(pods)
         self.commands[system.value] = pods.commands()

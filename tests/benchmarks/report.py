@@ -27,13 +27,13 @@ from benchmarks.goals import (
     SAMPLED_OFF,
 )
 from benchmarks.runs import Run
-from benchmarks.systems import Case, System
+from benchmarks.systems import VARIANTS, Case, System
 
 Encode = Callable[[str], Sequence[int]]
 Json = dict[str, Any]
 
-SPECULATING = (System.OUTRIDER, System.OWN)
-SERVED = (System.OUTRIDER, System.OUTRIDER_OFF, System.OWN, System.OWN_OFF)
+SERVED = tuple(VARIANTS)
+SPECULATING = tuple(system for system, variant in VARIANTS.items() if variant.mode != "Off")
 
 
 def build(

@@ -44,6 +44,7 @@ class Run:
 
     system: str
     temperature: float
+    part: int  # which comparison: only what was loaded at once is compared
     round: int
     prompt: str
     category: str
@@ -58,10 +59,11 @@ class Run:
     foreign_cpu_share: float  # of one core: what was none of the benchmark's
 
     @classmethod
-    def of(cls, case: Case, turn: int, prompt: Prompt, answer: Answer, others: float, foreign: float) -> Run:
+    def of(cls, case: Case, part: int, turn: int, prompt: Prompt, answer: Answer, others: float, foreign: float) -> Run:
         return cls(
             system=case.system.value,
             temperature=case.temperature,
+            part=part,
             round=turn,
             prompt=prompt.id,
             category=prompt.category,
@@ -89,9 +91,9 @@ class Run:
         return (self.tokens - self.first_tokens) / (self.total_s - self.first_s)
 
     @property
-    def place(self) -> tuple[str, str, int]:
+    def place(self) -> tuple[str, str, int, int]:
         """What two systems must share for their figures to be compared."""
-        return self.category, self.prompt, self.round
+        return self.category, self.prompt, self.part, self.round
 
     def record(self) -> dict[str, Any]:
         return asdict(self) | {"tok_s": self.tok_s, "decode_tok_s": self.decode_tok_s}

@@ -24,7 +24,7 @@ from benchmarks import comparison, identity, machine, report, tables
 from benchmarks.errors import BenchError
 from benchmarks.estimate import Estimate
 from benchmarks.fleet import DTYPE, Fleet, Plan, needed_bytes
-from benchmarks.goals import OUTRIDER, OUTRIDER_OFF, OWN, OWN_OFF
+from benchmarks.goals import OUTRIDER, OUTRIDER_OFF
 from benchmarks.hf_worker import LOOKUP_TOKENS
 from benchmarks.prompts import (
     LONGEST_TOKENS,
@@ -38,7 +38,7 @@ from benchmarks.prompts import (
 )
 from benchmarks.runs import Run
 from benchmarks.screen import Screen, duration
-from benchmarks.systems import PAIR_S, Cores, Pair, parts
+from benchmarks.systems import PAIR_S, VARIANTS, Case, Cores, Pair, System, parts
 
 # What the float32 comparison is made over: prose, code, and a text that is copied.
 IDENTITY_CATEGORIES = ("coding", "copying", "writing")
@@ -55,6 +55,7 @@ class Settings:
     tokens: int
     rounds: int
     draft_dtype: str
+    systems: tuple[System, ...]  # none: all that the pair has
     only: tuple[str, ...]
     identity: bool
     mend_transformers: bool
@@ -78,7 +79,7 @@ class Session:
         )
         self._tokenizer = self._load_tokenizer(settings.pair.target)
         self._chosen = self._choose()
-        self._parts = parts(settings.pair, self._bench.cores)
+        self._parts = self._choose_parts()
         longest_tokens = LONGEST_TOKENS + settings.tokens
         self._fleet = Fleet(
             Plan(settings.pair, settings.draft_dtype, longest_tokens, settings.mend_transformers),
@@ -114,7 +115,9 @@ class Session:
         self._check_memory()
         estimate = Estimate(settings.tokens)
         shortest = min(prompts, key=lambda prompt: len(prompt.tokens))
-        schedules = [comparison.schedule(cases, prompts, settings.rounds) for cases in self._parts]
+        schedules = [
+            comparison.schedule(part, cases, prompts, settings.rounds) for part, cases in enumerate(self._parts)
+        ]
         total = sum(map(len, schedules))
 
         def done(run: Run, left_s: float) -> None:
@@ -127,7 +130,7 @@ class Session:
             say("warming up")
             await comparison.warm_up(self._fleet, cases, shortest, estimate)
             if part == 0:
-                self._assume_own(estimate)
+                self._assume_later(estimate)
                 left_s = estimate.left_s(comparison.work_of(list(chain(*schedules))))
                 then = ", and then the float32 comparison" if settings.identity else ""
                 say(f"{total} runs of {settings.tokens} tokens: about {duration(left_s)}{then}")
@@ -136,11 +139,15 @@ class Session:
             await comparison.compare(self._fleet, schedules[part], later, estimate, done)
             await self._fleet.stop()
 
-    def _assume_own(self, estimate: Estimate) -> None:
-        """On their share of the cores the target and the pair take that much longer, until they have been warmed up."""
+    def _assume_later(self, estimate: Estimate) -> None:
+        """What is loaded later takes as long as what it is like, or longer on fewer cores, until it is warmed up."""
+        first = self._parts[0]
         slower = len(self._bench.cores.all) / len(self._bench.cores.target)
-        estimate.assume(OWN, OUTRIDER, slower)
-        estimate.assume(OWN_OFF, OUTRIDER_OFF, slower)
+        for case in chain(*self._parts[1:]):
+            if case not in first:
+                variant = VARIANTS[case.system]
+                like = OUTRIDER_OFF if variant.mode == "Off" or not variant.drafted else OUTRIDER
+                estimate.assume(case, like if like in first else first[0], slower if variant.own_cores else 1.0)
 
     def _check_memory(self) -> None:
         """Raises BenchError: with too little, weights of those that wait would be read from disk again."""
@@ -172,6 +179,15 @@ class Session:
         except ValueError as error:
             raise FlagError("--pair", str(error)) from None
 
+    def _choose_parts(self) -> list[list[Case]]:
+        pair, cores, wanted = self._settings.pair, self._bench.cores, self._settings.systems
+        known = {case.system for case in chain(*parts(pair, cores))}
+        for system in wanted:
+            if system not in known:
+                names = ", ".join(system for system in System if system in known)
+                raise FlagError("--systems", f"pair {pair.name} has no {system} here; choose from {names}")
+        return parts(pair, cores, wanted or known)
+
     def _choose(self) -> Chosen:
         settings = self._settings
         questions = questions_of(settings.prompts, copying=settings.pair is PAIR_S)
@@ -195,7 +211,7 @@ class Session:
         if left_out:
             say(f"left out, longer than {LONGEST_TOKENS} tokens: {left_out}")
         if settings.pair.draft is not None and not self._bench.cores.draft:
-            say("own and own_off are not run: this machine has one core")
+            say("what has cores of its own is not run: this machine has one")
         say(f"logs: {self._bench.folder}")
 
     def _save(self, *, complete: bool) -> dict[str, Any]:

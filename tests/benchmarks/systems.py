@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
@@ -22,6 +22,33 @@ class System(StrEnum):
     HF_ASSISTED = "hf_assisted"  # transformers assisted generation, same draft (or prompt lookup), on all cores
     OWN = "own"  # speculating; target and draft each on cores of its own
     OWN_OFF = "own_off"  # mode Off, on the target's cores of `own`
+    OUTRIDER_INT8 = "outrider_int8"  # as outrider, the draft's weights in 8 bits
+    OWN_INT8 = "own_int8"  # as own, likewise
+    DRAFT_ONLY = "draft_only"  # as outrider, without n-grams
+    NGRAMS_ONLY = "ngrams_only"  # as outrider, without the draft
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How one of Outrider's systems is set up."""
+
+    mode: Mode
+    own_cores: bool = False
+    drafted: bool = True  # by the pair's draft, where it has one
+    ngrams: bool = True
+    int8_draft: bool = False
+
+
+VARIANTS = {
+    System.OUTRIDER: Variant("Auto"),
+    System.OUTRIDER_OFF: Variant("Off"),
+    System.OWN: Variant("Auto", own_cores=True),
+    System.OWN_OFF: Variant("Off", own_cores=True),
+    System.OUTRIDER_INT8: Variant("Auto", int8_draft=True),
+    System.OWN_INT8: Variant("Auto", own_cores=True, int8_draft=True),
+    System.DRAFT_ONLY: Variant("Auto", ngrams=False),
+    System.NGRAMS_ONLY: Variant("Auto", drafted=False),
+}
 
 
 class Case(NamedTuple):
@@ -72,17 +99,26 @@ class Cores:
         return cls(tuple(available), tuple(available[:half]), tuple(available[half:]))
 
 
-def parts(pair: Pair, cores: Cores) -> list[list[Case]]:
+def parts(pair: Pair, cores: Cores, wanted: Collection[System] = tuple(System)) -> list[list[Case]]:
     """The comparisons of a pair, one after another; what is compared with each other is loaded at once.
 
-    Not all six: on the machine that a pair is meant for, the last of them would push others' weights out of memory.
+    Not all ten: more than four would push others' weights out of the memory of the machine that a pair is meant for.
+    A comparison needs two of the systems wanted; those that have no other are run alone.
     """
     shared = [System.OUTRIDER, System.OUTRIDER_OFF, System.HF_GENERATE, System.HF_ASSISTED]
     sampled = [System.OUTRIDER, System.OUTRIDER_OFF]
     found = [[Case(system, 0.0) for system in shared] + [Case(system, 1.0) for system in sampled]]
-    if pair.draft is not None and cores.draft:
-        found.append([Case(System.OWN, 0.0), Case(System.OWN_OFF, 0.0)])
-    return found
+    if pair.draft is not None:
+        found.append(_greedy(System.OUTRIDER_OFF, System.OUTRIDER_INT8))
+        found.append(_greedy(System.OUTRIDER, System.DRAFT_ONLY, System.NGRAMS_ONLY))
+        if cores.draft:
+            found.append(_greedy(System.OWN, System.OWN_OFF, System.OWN_INT8))
+    chosen = [[case for case in part if case.system in wanted] for part in found]
+    return [part for part in chosen if len({case.system for case in part}) > 1] or [part for part in chosen if part]
+
+
+def _greedy(*systems: System) -> list[Case]:
+    return [Case(system, 0.0) for system in systems]
 
 
 def rotated(all_cases: Sequence[Case], by: int) -> list[Case]:
@@ -101,16 +137,20 @@ def resource(
     draft_dtype: str,
     max_model_len_tokens: int,
     max_num_seqs: int = 8,
+    ngrams: bool = True,
+    int8_draft: bool = False,
     own_cores: tuple[int, int] | None = None,
 ) -> SpeculativeModel:
     """The resource of one system. target, draft: URIs. own_cores: how many target and draft ask for, None to share."""
     limits = {"maxModelLen": max_model_len_tokens, "maxNumSeqs": max_num_seqs}
     spec: dict[str, Any] = {
         "target": {"model": {"uri": target}, "dtype": dtype, **limits},
-        "speculation": {"mode": mode},
+        "speculation": {"mode": mode, "fallback": "NGram" if ngrams else "None"},
     }
     if draft is not None:
         spec["draft"] = {"model": {"uri": draft}, "dtype": draft_dtype, **limits}
+        if int8_draft:
+            spec["draft"]["quantization"] = "int8"
     if own_cores is not None:
         for role, cpus in zip(("target", "draft"), own_cores, strict=True):
             if role in spec:

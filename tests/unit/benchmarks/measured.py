@@ -15,6 +15,7 @@ def run_of(
     category: str = "qa",
     text: str = "abcd",
     temperature: float = 0.0,
+    part: int = 0,
     first_tokens: int = 1,
     counters: Mapping[str, float] | None = None,
 ) -> Run:
@@ -22,6 +23,7 @@ def run_of(
     return Run(
         system=system,
         temperature=temperature,
+        part=part,
         round=0,
         prompt=prompt,
         category=category,

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 from benchmarks.comparison import schedule
@@ -14,7 +15,7 @@ from benchmarks.estimate import SETTLE_S, Estimate
 from benchmarks.goals import OUTRIDER, OUTRIDER_OFF, OWN
 from benchmarks.prompts import COPYING, OWN_PROMPTS, Prompt, Question, choose, questions_of, read_questions
 from benchmarks.runs import Answer
-from benchmarks.systems import PAIR_Q, PAIR_S, Cores, System, parts, resource
+from benchmarks.systems import PAIR_Q, PAIR_S, Case, Cores, System, parts, resource
 from outrider_operator.resources.placement import Placement, placement
 from outrider_serving.cli import FlagError
 from unit.benchmarks.measured import encode
@@ -62,17 +63,48 @@ def test_the_own_prompts_cover_every_category_twice_at_least() -> None:
 def test_every_prompt_goes_through_every_system_before_the_next_in_another_order() -> None:
     prompts = [Prompt(name, "qa", (1,)) for name in ("a", "b")]
     all_cases = parts(PAIR_Q, TWO_CORES)[0]
-    steps = schedule(all_cases, prompts, rounds=1)
+    steps = schedule(0, all_cases, prompts, rounds=1)
     first, second = steps[: len(all_cases)], steps[len(all_cases) :]
-    assert {prompt.id for _, _, prompt in first} == {"a"}
-    assert {case for _, case, _ in first} == {case for _, case, _ in second} == set(all_cases)
-    assert first[0][1] != second[0][1]
+    assert {step.prompt.id for step in first} == {"a"}
+    assert {step.case for step in first} == {step.case for step in second} == set(all_cases)
+    assert first[0].case != second[0].case
+
+
+def systems_of(found: list[list[Case]]) -> list[set[System]]:
+    return [{case.system for case in part} for part in found]
 
 
 def test_a_draft_of_its_own_is_compared_apart_and_only_where_there_is_one_with_a_core_for_it() -> None:
-    _, own = parts(PAIR_Q, TWO_CORES)
-    assert [case.system for case in own] == [System.OWN, System.OWN_OFF]
-    assert len(parts(PAIR_Q, Cores.split([0]))) == len(parts(PAIR_S, TWO_CORES)) == 1
+    assert systems_of(parts(PAIR_Q, TWO_CORES))[-1] == {System.OWN, System.OWN_OFF, System.OWN_INT8}
+    assert System.OWN not in set().union(*systems_of(parts(PAIR_Q, Cores.split([0]))))
+    assert len(parts(PAIR_S, TWO_CORES)) == 1
+
+
+def test_every_system_of_pair_q_is_run_and_never_more_than_four_at_once() -> None:
+    found = systems_of(parts(PAIR_Q, TWO_CORES))
+    assert set().union(*found) == set(System)
+    assert max(map(len, found)) == 4
+
+
+def test_of_the_systems_that_were_chosen_those_are_run_that_are_compared() -> None:
+    chosen = [System.OUTRIDER_OFF, System.OUTRIDER_INT8]
+    assert systems_of(parts(PAIR_Q, TWO_CORES, chosen)) == [set(chosen)]
+    assert systems_of(parts(PAIR_Q, TWO_CORES, [System.DRAFT_ONLY])) == [{System.DRAFT_ONLY}]
+
+
+def test_a_variant_differs_from_its_model_in_one_field() -> None:
+    def built(**variant: bool) -> dict[str, Any]:
+        sizes = {"dtype": "bfloat16", "draft_dtype": "bfloat16", "max_model_len_tokens": 64}
+        model = resource("x", "hf://org/target", "hf://org/draft", mode="Auto", **sizes, **variant)  # type: ignore[arg-type]
+        spec: dict[str, Any] = model.model_dump(by_alias=True, mode="json")["spec"]
+        return spec
+
+    plain, int8, draft_only = built(), built(int8_draft=True), built(ngrams=False)
+    assert int8["draft"].pop("quantization") == "int8"
+    plain["draft"].pop("quantization")
+    assert int8 == plain
+    assert (draft_only["speculation"].pop("fallback"), plain["speculation"].pop("fallback")) == ("None", "NGram")
+    assert draft_only["speculation"] == plain["speculation"]
 
 
 def test_transformers_are_compared_greedily_only() -> None:

@@ -48,9 +48,33 @@ def test_an_interrupted_run_shows_the_figures_that_it_has() -> None:
 
 
 def test_a_goal_is_met_missed_or_not_run() -> None:
-    runs = [run_of("outrider", 1.0), run_of("outrider_off", 1.1), run_of("hf_assisted", 1.2)]
+    runs = [run_of("outrider", 1.0), run_of("outrider_off", 1.5), run_of("hf_assisted", 1.4)]
     judged = build("q", runs, [], encode, complete=True)["goals"]
-    assert [goal["met"] for goal in judged] == [False, True, None, None, True]
+    assert [goal["met"] for goal in judged] == [False, True, None, None, None, None, True, None]
+
+
+def test_both_ways_of_drafting_together_are_held_against_the_better_one_of_each_category() -> None:
+    runs = [
+        run_of("outrider", 1.0, category="qa"),
+        run_of("draft_only", 2.0, category="qa"),
+        run_of("ngrams_only", 3.0, category="qa"),
+        run_of("outrider", 1.0, category="rag"),
+        run_of("draft_only", 4.0, category="rag"),
+        run_of("ngrams_only", 0.9, category="rag"),
+    ]
+    [together] = [goal for goal in GOALS["q"] if "better of" in goal.what]
+    assert together.measure(runs) == pytest.approx(0.9)
+    assert together.measure(runs[:2]) is None
+
+
+def test_what_was_not_loaded_together_is_not_compared() -> None:
+    runs = [
+        run_of("outrider", 1.0, part=0),
+        run_of("outrider_off", 2.0, part=0),
+        run_of("outrider", 1.0, part=2),
+        run_of("outrider_off", 9.0, part=1),
+    ]
+    assert build("q", runs, [], encode, complete=True)["ratios"]["outrider/outrider_off"]["total"] == 2.0
 
 
 def test_copying_and_open_chat_are_judged_apart() -> None:
@@ -88,7 +112,7 @@ def test_the_tables_name_what_was_met_and_what_was_not(capsys: pytest.CaptureFix
     runs = [
         run_of("outrider", 1.0),
         run_of("outrider_off", 1.1),
-        run_of("hf_assisted", 1.2, first_tokens=10),
+        run_of("hf_assisted", 1.4, first_tokens=10),
     ]
     show(console(), build("q", runs, [], encode, complete=True))
     shown = capsys.readouterr().out
