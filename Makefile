@@ -73,9 +73,9 @@ generate: install ## Generate the typed resource from the CRD
 
 .PHONY: bench-decode
 bench-decode: JSON ?= bench-decode-$(PAIR).json
-bench-decode: install ## Compare decoding in one run: PAIR=q|s JSON=FILE [PROMPTS=FILE]
+bench-decode: install ## Compare decoding in one run: PAIR=q|s JSON=FILE [PROMPTS=FILE] [SYSTEMS=a,b]
 	@$(BIN)/outrider-models prepare $(BENCH_MODELS)
-	@cd tests && ../$(BIN)/python -m benchmarks.decode --pair $(PAIR) --json $(abspath $(JSON)) $(if $(PROMPTS),--prompts $(abspath $(PROMPTS)))
+	@cd tests && ../$(BIN)/python -m benchmarks.decode --pair $(PAIR) --json $(abspath $(JSON)) $(if $(PROMPTS),--prompts $(abspath $(PROMPTS))) $(if $(SYSTEMS),--systems $(SYSTEMS))
 
 .PHONY: bench-load
 bench-load: JSON ?= bench-load-$(PAIR).json

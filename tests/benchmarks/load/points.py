@@ -11,6 +11,8 @@ from benchmarks.systems import PAIR_Q, PAIR_S
 
 MIXED = "mixed"
 TRACES = ("azure_conv", "azure_code")
+LONG_PROMPT = "long_prompt"  # no point of its own: see long_prompt.py
+NOT_OF_SPEC_BENCH = (MIXED, *TRACES, LONG_PROMPT)
 TEMPERATURES = (0.0, 1.0)
 
 
@@ -87,8 +89,8 @@ def plan(
 ) -> list[Point]:
     """Every load with the mixed workload, then the traces, then every category at one load.
 
-    categories: what is wanted, in this order: MIXED, names of TRACES, and categories of Spec-Bench. transformers run
-    with the mixed workload and the traces; by category only speculation is the question.
+    categories: what is wanted: MIXED, names of TRACES, and categories of Spec-Bench. transformers run with the mixed
+    workload and the traces; by category only speculation is the question.
     """
     ours = tuple(contender for contender in Contender if contender in contenders)
     without_hf = tuple(contender for contender in ours if contender is not Contender.HF)
@@ -107,7 +109,7 @@ def plan(
     points += [
         Point(category, streams, temperature, scale.waves * streams, without_hf)
         for category, temperature in product(categories, temperatures)
-        if category != MIXED and category not in TRACES and without_hf
+        if category not in NOT_OF_SPEC_BENCH and without_hf
     ]
     return points
 

@@ -30,7 +30,7 @@ from benchmarks.load.contenders import Contenders, Sizes
 from benchmarks.load.estimate import Estimate, Job, work_of
 from benchmarks.load.latencies import Batch, Measured, tok_s
 from benchmarks.load.long_prompt import RUNNING_STREAMS, RUNNING_TOKENS, Stall
-from benchmarks.load.points import MIXED, Contender, Point, Scale, order, plan
+from benchmarks.load.points import LONG_PROMPT, MIXED, Contender, Point, Scale, order, plan
 from benchmarks.load.report import Result, build
 from benchmarks.load.tables import show
 from benchmarks.load.workload import Request, Workload
@@ -40,7 +40,6 @@ from benchmarks.session import not_prepared
 from benchmarks.systems import PAIR_S, Cores, Pair
 from benchmarks.watch import read, shares, until_idle
 
-LONG_PROMPT = "long_prompt"
 WARM_UP_TOKENS = 8
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from benchmarks.prompts import LONGEST_TOKENS, SPEC_BENCH, Question, chat_tokens
 
 DATA = SPEC_BENCH.parent
 TRACE_FILES = {"azure_conv": DATA / "azure_llm_2023_conv.csv", "azure_code": DATA / "azure_llm_2023_code.csv"}
-CHARACTERS_A_TOKEN = 8  # more than a text ever has on average: so many are surely enough
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,12 @@ class Workload:
     def __init__(self, questions: Sequence[Question], tokenizer: PreTrainedTokenizerBase, scale: Scale) -> None:
         self._tokenizer = tokenizer
         self._scale = scale
-        self._questions = [q for q in questions if len(chat_tokens(tokenizer, q.text)) <= LONGEST_TOKENS]
+        lengths = [(question, len(chat_tokens(tokenizer, question.text))) for question in questions]
+        self._lengths = [(question, length) for question, length in lengths if length <= LONGEST_TOKENS]
+        self._questions = [question for question, _ in self._lengths]
+        # What the template adds to every question.
+        self._frame_tokens = len(chat_tokens(tokenizer, ""))
+        self._end_tokens = _same_at_the_end(*(chat_tokens(tokenizer, text) for text in ("a", "b c")))
         self._made = 0
 
     @property
@@ -53,41 +57,41 @@ class Workload:
         """tokens: of an answer, where no trace says it. Raises FlagError when a trace cannot be read."""
         if point.category in TRACES:
             lengths = scaled(read_trace(TRACE_FILES[point.category]), point.requests, self._scale)
-            return [self._request(self.text_of(each.prompt), each.answer, each.prompt) for each in lengths]
+            return [self.cut_to(each.prompt, each.answer) for each in lengths]
         chosen = in_turn(self._questions, None if point.category == MIXED else point.category)
         return [self._request(question.text, tokens) for question in islice(cycle(chosen), point.requests)]
 
-    def text_of(self, tokens: int) -> str:
-        """So much text, and more, of questions one after another; it begins at another one each time."""
-        text = ""
-        start = self._made % len(self._questions)
-        for question in islice(cycle(self._questions), start, None):
-            text += question.text + "\n\n"
-            if len(text) > CHARACTERS_A_TOKEN * tokens:
-                return text
-        raise AssertionError("a cycle does not end")
-
     def long_prompt(self) -> Request:
-        length = self._scale.long_prompt_tokens
-        return self._request(self.text_of(length), 1, length)
+        return self.cut_to(self._scale.long_prompt_tokens, answer=1)
 
-    def _request(self, text: str, tokens: int, prompt_tokens: int | None = None) -> Request:
-        """The number in front tells it from all others; prompt_tokens: cut there, in the middle of the question."""
+    def cut_to(self, tokens: int, answer: int) -> Request:
+        """A prompt of so many tokens: questions one after another, cut in the middle of the last one."""
+        whole = self._request(self._text_of(tokens), answer)
+        end = self._end_tokens
+        return replace(whole, prompt=whole.prompt[: max(tokens - end, 1)] + whole.prompt[len(whole.prompt) - end :])
+
+    def _text_of(self, tokens: int) -> str:
+        """So much text, or a question more; it begins at another question each time."""
+        texts: list[str] = []
+        for question, length in islice(cycle(self._lengths), self._made % len(self._lengths), None):
+            texts.append(question.text)
+            tokens -= length - self._frame_tokens
+            if tokens <= 0:
+                break
+        return "\n\n".join(texts)
+
+    def _request(self, text: str, tokens: int) -> Request:
+        """The number in front tells it from all others."""
         self._made += 1
-        encoded = chat_tokens(self._tokenizer, f"{self._made}. {text}")
-        if prompt_tokens is not None and len(encoded) > prompt_tokens:
-            frame = self._frame_tokens
-            encoded = encoded[: max(prompt_tokens - frame, 1)] + encoded[len(encoded) - frame :]
-        return Request(encoded, tokens, seed=self._made)
+        return Request(chat_tokens(self._tokenizer, f"{self._made}. {text}"), tokens, seed=self._made)
 
-    @property
-    def _frame_tokens(self) -> int:
-        """Tokens at the end of every prompt that ask for the answer."""
-        one, other = (chat_tokens(self._tokenizer, text) for text in ("a", "b c"))
-        same = 0
-        while same < len(one) and one[-1 - same] == other[-1 - same]:
-            same += 1
-        return same
+
+def _same_at_the_end(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens at the end of both are the same: those that ask for the answer."""
+    same = 0
+    while same < min(len(one), len(other)) and one[-1 - same] == other[-1 - same]:
+        same += 1
+    return same
 
 
 def in_turn(questions: Sequence[Question], category: str | None) -> list[Question]:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
+from typing import cast
 
 import pytest
 from benchmarks.load.clients import Received, Refused
 from benchmarks.load.estimate import SETTLE_S, Estimate
 from benchmarks.load.latencies import Batch, Measured, Stream, figures, percentile, tok_s
 from benchmarks.load.long_prompt import UNCOUNTED_PIECES, Stall, split
-from benchmarks.load.points import MIXED, SCALES, TRACES, Contender, Point, order, plan
+from benchmarks.load.points import LONG_PROMPT, MIXED, SCALES, TRACES, Contender, Point, order, plan
 from benchmarks.load.report import Result, build
 from benchmarks.load.tables import show
-from benchmarks.load.workload import Lengths, in_turn, read_trace, scaled
+from benchmarks.load.workload import Lengths, Workload, in_turn, read_trace, scaled
 from benchmarks.prompts import Question
 from benchmarks.report import write_json
 from benchmarks.tables import console
 from hypothesis import given
 from hypothesis import strategies as st
 from outrider_serving.cli import FlagError
+from transformers import PreTrainedTokenizerBase
 
 S, Q = SCALES["s"], SCALES["q"]
 LOADS = (1, 4, 8, 16, 32)
@@ -49,6 +52,10 @@ def test_every_load_and_temperature_of_the_mixed_workload_is_run_by_all() -> Non
 def test_categories_are_run_at_both_temperatures_and_without_transformers() -> None:
     points = [point for point in plan(Q, LOADS, ALL, list(Contender)) if point.category == "rag"]
     assert [(point.temperature, point.contenders) for point in points] == [(0.0, (ON, OFF)), (1.0, (ON, OFF))]
+
+
+def test_a_long_prompt_is_no_point() -> None:
+    assert plan(S, LOADS, [LONG_PROMPT], list(Contender)) == []
 
 
 def test_no_point_has_more_streams_than_the_most_that_were_asked_for() -> None:
@@ -217,6 +224,35 @@ def test_lengths_of_a_trace_always_fit(rows: list[tuple[int, int]], count: int) 
 def test_a_trace_is_spread_over_evenly_and_divided() -> None:
     trace = [Lengths(400 * row, 40 * row) for row in range(1, 9)]
     assert scaled(trace, 2, S) == [Lengths(100, 10), Lengths(500, 50)]
+
+
+class WordTokenizer:
+    """A token a word."""
+
+    def apply_chat_template(self, turns: list[dict[str, str]], **_: object) -> str:
+        return f"<user> {turns[0]['content']} <end> <assistant>"
+
+    def __call__(self, text: str, **_: object) -> dict[str, list[int]]:
+        return {"input_ids": [zlib.crc32(word.encode()) for word in text.split()]}
+
+
+def workload(*texts: str) -> Workload:
+    questions = [Question(str(index), "qa", text) for index, text in enumerate(texts)]
+    return Workload(questions, cast("PreTrainedTokenizerBase", WordTokenizer()), S)
+
+
+def test_no_two_prompts_of_a_benchmark_begin_alike_and_each_has_a_seed() -> None:
+    made = workload("the same words", "others")
+    requests = [request for _ in range(2) for request in made.requests(Point(MIXED, 2, 0.0, 4, ()), tokens=8)]
+    assert len({request.prompt[:2] for request in requests}) == len({request.seed for request in requests}) == 8
+
+
+@given(st.integers(8, 5000))
+def test_a_long_prompt_has_the_tokens_asked_for_and_still_asks_for_an_answer(tokens: int) -> None:
+    made = workload("so many words of a question", "and of another one")
+    request = made.cut_to(tokens, answer=1)
+    assert len(request.prompt) == tokens
+    assert request.prompt[-2:] == made.cut_to(8, answer=1).prompt[-2:]
 
 
 def test_a_file_that_is_no_trace_is_named(tmp_path: Path) -> None:
