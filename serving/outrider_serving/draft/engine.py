@@ -21,7 +21,7 @@ from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.protocol.sampling import sampling_from_message
 from outrider_serving.protocol.trees import MOST_NODES, tree_to_message
 
-RATE = 0.2
+RATE = 0.1
 # Until commits have told how often a level holds the right token; measured on a 0.5B draft of a 1.5B target
 # with four branches.
 FIRST_HIT_RATE = 0.9
@@ -155,7 +155,7 @@ class DraftEngine:
         # While the target verifies the upper half of such a tree the lower one grows, and the commit re-roots into it.
         ahead = 2 if shape.run_ahead else 1
         return Limits(
-            max_depth=ahead * shape.max_depth,
+            max_depth=min(ahead * shape.max_depth, budget.max_depth or MOST_NODES),
             max_branches=max(1, min(shape.max_branches, self._runner.vocabulary_size)),
             max_nodes=min(ahead * min(shape.max_nodes, budget.max_nodes), MOST_NODES),
             min_probability=shape.min_probability,

@@ -6,6 +6,7 @@ because acceptance alone does not tell: at one acceptance a step of a loaded eng
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -153,3 +154,24 @@ class DraftGates:
             gain = FIRST_GAIN if lighter is None else min(FIRST_GAIN, max(PROBE_GAIN, self._gates[lighter].gain))
             self._gates[load] = DraftGate(gain)
         return self._gates[load]
+
+
+class NodeBudget:
+    """How many nodes a sequence the draft is told to grow: twice what the target lately found worth verifying, so that
+    under load the draft stops spending with it, and a lighter load is noticed.
+    """
+
+    LEAST = 4
+    RATE = 0.1
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept = float(most)
+
+    @property
+    def max_nodes(self) -> int:
+        return min(self._most, self.LEAST + math.ceil(2 * self._kept))
+
+    def selected(self, nodes: float) -> None:
+        """A step kept so many nodes a sequence."""
+        self._kept += self.RATE * (nodes - self._kept)

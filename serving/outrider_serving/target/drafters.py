@@ -42,6 +42,7 @@ class Ask:
     prompt_tokens: int
     sampling: Sampling
     max_nodes: int
+    max_depth: int
     target_step_s: float
 
 

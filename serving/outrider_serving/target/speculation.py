@@ -11,7 +11,7 @@ from outrider_serving.engine.calibration import Calibration, Proposal
 from outrider_serving.engine.request import Request
 from outrider_serving.engine.step_time import StepTime
 from outrider_serving.engine.tree import Tree, merge
-from outrider_serving.target.budget import DraftGates, Selection, select
+from outrider_serving.target.budget import DraftGates, NodeBudget, Selection, select
 from outrider_serving.target.drafters import Ask, Drafter
 from outrider_serving.target.sequence import Sequence
 
@@ -57,6 +57,7 @@ class Speculation:
         self._drafter = drafter
         self._policy = policy
         self._gates = DraftGates()
+        self._budget = NodeBudget(policy.max_nodes)
         self._plain_s = 1.0
         self._spent_s = 1.0
 
@@ -100,7 +101,9 @@ class Speculation:
         found = self._drafter.collect(asks, *self._patience_s(decoding))
         wait_s = time.perf_counter() - started
         merged = [merge(found.get(s.id, Tree()), lookup) for s, lookup in zip(decoding, lookups, strict=True)]
-        return Drafting(self._selected(decoding, merged, wait_s), True, len(found), wait_s)
+        selected = self._selected(decoding, merged, wait_s)
+        self._budget.selected(sum(map(len, selected)) / len(selected))
+        return Drafting(selected, True, len(found), wait_s)
 
     def _lookup(self, sequence: Sequence) -> Tree:
         if not self._policy.ngrams:
@@ -124,7 +127,8 @@ class Speculation:
             tokens=sequence.tokens,
             prompt_tokens=sequence.prompt_length,
             sampling=sequence.sampling,
-            max_nodes=self._policy.max_nodes,
+            max_nodes=self._budget.max_nodes,
+            max_depth=max(1, sequence.remaining - 1),
             target_step_s=self.step_time.of(sequences),
         )
 

@@ -87,6 +87,12 @@ def test_a_target_that_asks_for_fewer_nodes_gets_a_smaller_tree() -> None:
     assert len(settled(one)[1].tree[-1].tokens) == 2
 
 
+def test_a_tree_is_no_deeper_than_what_may_still_come() -> None:
+    one = engine()
+    one.handle(1, opening(7, [1, 2, 3], budget=pb.Budget(max_nodes=6, max_depth=1, target_step_ms=1e6)))
+    assert set(settled(one)[1].tree[-1].parents) == {0}
+
+
 def test_streams_do_not_see_one_anothers_sequences() -> None:
     one = engine()
     one.handle(1, opening(7, [1, 2, 3]))

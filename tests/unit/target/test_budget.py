@@ -15,6 +15,7 @@ from outrider_serving.target.budget import (
     MISSES_TO_REST,
     DraftGate,
     DraftGates,
+    NodeBudget,
     select,
 )
 
@@ -163,6 +164,17 @@ def test_a_heavier_load_starts_no_more_hopeful_than_the_lighter_one() -> None:
     for _ in range(100):
         gates.at(2).drafted_step(1.2, 1.0, answered=True)
     assert gates.at(8).gain == pytest.approx(gates.at(2).gain)
+
+
+def test_the_draft_is_told_to_grow_less_when_little_of_it_is_verified_and_more_again() -> None:
+    budget = NodeBudget(most=32)
+    assert budget.max_nodes == 32
+    for _ in range(60):
+        budget.selected(0)
+    assert budget.max_nodes <= 6
+    for _ in range(60):
+        budget.selected(budget.max_nodes)
+    assert budget.max_nodes == 32
 
 
 def test_calibration_learns_what_a_belief_is_worth() -> None:
