@@ -102,15 +102,15 @@ class TargetMetrics:
         self._kv_usage = named.gauge("kv_cache_usage_perc", "KV rows in use, as a share of those allowed, 0 to 1.")
         self._gain = named.gauge("speculation_goodput_gain", "Tokens a second over those of plain decoding, lately.")
         self._gain.set(1.0)
-        self._connected = named.gauge("draft_connected", "1 while a compatible draft is connected.")
+        self._connected = named.gauge("draft_connected", "Compatible drafts that are connected.")
 
     def set_load(self, running: int, waiting: int, kv_rows: int) -> None:
         self._running.set(running)
         self._waiting.set(waiting)
         self._kv_usage.set(kv_rows / self._kv_rows)
 
-    def follow_draft(self, connected: Callable[[], bool]) -> None:
-        """`connected` is asked at each scrape."""
+    def follow_drafts(self, connected: Callable[[], int]) -> None:
+        """`connected`, how many are, is asked at each scrape."""
         self._connected.set_function(lambda: float(connected()))
 
     def record(self, report: StepFigures, goodput_gain: float) -> None:

@@ -56,7 +56,7 @@ class HandCarried(RemoteDrafter):
         while (report := self.engine.step()) is not None:
             for message in report.messages.values():
                 self._receive(pb.DraftMessage.FromString(message.SerializeToString()))
-            if not any(self._awaited(ask.sequence) for ask in asks):
+            if not any(self.awaits(ask.sequence) for ask in asks):
                 break
         return super().collect(asks, 0.0, 0.0)
 

@@ -18,10 +18,26 @@ class DraftHealth:
 
 
 @dataclass(frozen=True)
+class OneDraftHealth:
+    """One of several drafts. `state` is Connecting, Connected, Incompatible, Draining (it is about to end, or its name
+    leads to it no more) or Resting (it was silent); `sequences` are those it drafts or is about to.
+    """
+
+    address: str
+    state: str
+    model: str | None
+    reason: str
+    sequences: int
+
+
+@dataclass(frozen=True)
 class SpeculationHealth:
+    """`draft` is the draft that is best off, `drafts` is all of them."""
+
     mode: str
     placement: str
     draft: DraftHealth
+    drafts: tuple[OneDraftHealth, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ No threads and no I/O: the server hands messages in and carries messages out.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 
+from outrider_serving.draft import fair
 from outrider_serving.draft.grow import Limits, level_rows
 from outrider_serving.draft.session import Session
 from outrider_serving.engine.batch_sampler import propose_all
@@ -29,7 +30,9 @@ FIRST_HIT_RATE = 0.9
 
 @dataclass(eq=False)
 class Drafted:
-    """A session with its place: which stream, sequence and epoch, and how far its tree has been told."""
+    """A session with its place: which stream, sequence and epoch, how far its tree has been told, and the number of
+    the forward that served it last.
+    """
 
     stream: int
     sequence: int
@@ -41,6 +44,7 @@ class Drafted:
     committed_at_s: float
     told: bool = False
     final: bool = False
+    served: int = 0
 
     @property
     def grows(self) -> bool:
@@ -71,8 +75,10 @@ class DraftEngine:
         level_time: StepTime,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        self.draining = False
         self._commits = 0
         self._commit_hits = 0
+        self._forwards = 0
         self._runner = runner
         self._max_num_seqs = max_num_seqs
         self._max_model_len_tokens = max_model_len_tokens
@@ -91,6 +97,14 @@ class DraftEngine:
     @property
     def free_sequences(self) -> int:
         return self._max_num_seqs - len(self._sessions)
+
+    def places(self, stream: int) -> int:
+        """Sequences that the stream may have, those it has included; 0 when the draft is about to end."""
+        return 0 if self.draining else fair.places(stream, self._held, self._max_num_seqs)
+
+    @property
+    def _held(self) -> dict[int, int]:
+        return Counter(stream for stream, _ in self._sessions)
 
     def take_commits(self) -> tuple[int, int]:
         """Commits since the last call, and those whose first token was in the tree."""
@@ -119,9 +133,12 @@ class DraftEngine:
             del self._sessions[key]
         self._rejects.pop(stream, None)
 
-    def _reject(self, stream: int, sequence: int, epoch: int, reason: str, reopen: bool = False) -> None:
+    def _reject(
+        self, stream: int, sequence: int, epoch: int, reason: str, reopen: bool = False, full: bool = False
+    ) -> None:
         self._sessions.pop((stream, sequence), None)
-        self._rejects[stream].append(pb.Reject(sequence=sequence, epoch=epoch, reason=reason, reopen=reopen))
+        reject = pb.Reject(sequence=sequence, epoch=epoch, reason=reason, reopen=reopen, full=full)
+        self._rejects[stream].append(reject)
 
     def _open(self, stream: int, opened: pb.Open) -> None:
         key = (stream, opened.sequence)
@@ -129,9 +146,10 @@ class DraftEngine:
         self._check_tokens(opened.tokens)
         if not opened.tokens:
             raise ProtocolError("an Open without tokens; send the prompt and the output so far")
-        if not self.free_sequences:
-            raise ProtocolError(f"all {self._max_num_seqs} sequences are taken; raise spec.draft.maxNumSeqs")
         sampling = sampling_from_message(opened.sampling)
+        if reason := self._no_place(stream):
+            self._reject(stream, opened.sequence, opened.epoch, reason, full=True)
+            return
         self._sessions[key] = Drafted(
             stream=stream,
             sequence=opened.sequence,
@@ -150,6 +168,23 @@ class DraftEngine:
             target_step_s=opened.budget.target_step_ms / 1000,
             committed_at_s=self._clock(),
         )
+
+    def _no_place(self, stream: int) -> str:
+        """Why the stream cannot have one more sequence; empty when it can. The place may be one that another stream
+        has beyond its share: what that one opened last goes.
+        """
+        if self.draining:
+            return "the draft is about to end; open the sequence at another"
+        if self.free_sequences:
+            return ""
+        most = self._max_num_seqs
+        other = fair.gives_way(stream, self._held, most)
+        if other is None:
+            return f"all {most} sequences are taken; raise spec.draft.maxNumSeqs or spec.draft.replicas"
+        last = next(drafted for drafted in reversed(self._sessions.values()) if drafted.stream == other)
+        reason = f"another target has less than its share of the {most} sequences; raise spec.draft.replicas"
+        self._reject(other, last.sequence, last.epoch, reason, full=True)
+        return ""
 
     def _limits(self, shape: pb.TreeShape, budget: pb.Budget) -> Limits:
         # While the target verifies the upper half of such a tree the lower one grows, and the commit re-roots into it.
@@ -191,12 +226,13 @@ class DraftEngine:
         """
         self._end_those_out_of_context()
         growing = self._growing()
-        report = LevelReport(sequences=len(growing))
-        if growing:
-            self._forward(growing, report)
+        rows = self._in_turn(growing)
+        report = LevelReport(sequences=len(rows))
+        if rows:
+            self._forward(growing, rows, report)
         self._finish_turns()
-        report.messages = self._messages(growing)
-        return report if growing or report.messages else None
+        report.messages = self._messages(rows)
+        return report if rows or report.messages else None
 
     def _end_those_out_of_context(self) -> None:
         for drafted in list(self._sessions.values()):
@@ -241,20 +277,30 @@ class DraftEngine:
         step_s = max(drafted.target_step_s for drafted in stream)
         return sum(drafted.session.expected_tokens for drafted in stream) / max(step_s + spent_s, 1e-9)
 
-    def _forward(self, growing: dict[Drafted, list[int]], report: LevelReport) -> None:
-        started = self._clock()
-        prompts = any(drafted.session.behind > 1 for drafted in growing)
-        batch = [drafted.session.rows(expand) for drafted, expand in growing.items()]
-        logits = self._runner.forward(batch)
-        places = [drafted.session.places() for drafted in growing]
-        branches = [
-            drafted.session.limits.max_branches for drafted, own in zip(growing, places, strict=True) for _ in own
+    def _in_turn(self, growing: dict[Drafted, list[int]]) -> dict[Drafted, int]:
+        """Of those that could be served, the sequences that the next forward serves, and how many rows of each."""
+        wanting = [
+            fair.Wanting(drafted.stream, drafted.session.behind or len(expand), drafted.served)
+            for drafted, expand in growing.items()
         ]
+        order = list(growing)
+        return {order[index]: rows for index, rows in fair.rows_of_forward(wanting).items()}
+
+    def _forward(self, growing: dict[Drafted, list[int]], rows: dict[Drafted, int], report: LevelReport) -> None:
+        started = self._clock()
+        prompts = any(drafted.session.behind > 1 for drafted in rows)
+        batch = [drafted.session.rows(growing[drafted], most) for drafted, most in rows.items()]
+        self._forwards += 1
+        for drafted in rows:
+            drafted.served = self._forwards
+        logits = self._runner.forward(batch)
+        places = [drafted.session.places() for drafted in rows]
+        branches = [drafted.session.limits.max_branches for drafted, own in zip(rows, places, strict=True) for _ in own]
         proposals = iter(propose_all(logits, [place for own in places for place in own], branches))
-        for drafted, own in zip(growing, places, strict=True):
+        for drafted, own in zip(rows, places, strict=True):
             drafted.session.absorb([next(proposals) for _ in own])
             drafted.told = False
-        report.tokens = sum(len(rows) for rows in batch)
+        report.tokens = sum(len(each) for each in batch)
         report.forward_s = self._clock() - started
         if not prompts:
             self._level_time.observe(report.tokens, report.forward_s)

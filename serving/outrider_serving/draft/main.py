@@ -21,6 +21,7 @@ from outrider_serving.engine.step_time import StepTime
 from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import DraftMetrics
 from outrider_serving.probes import probes_app
+from outrider_serving.protocol.channel import SERVER_OPTIONS
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
 from outrider_serving.role import load_role
 from outrider_serving.server import Server
@@ -28,6 +29,8 @@ from outrider_serving.server import Server
 log = structlog.get_logger()
 
 PROGRAM = "outrider-draft"
+# Targets that have another draft move their sequences to it for this long, before the streams end.
+DRAIN_S = 5.0
 app = typer.Typer(add_completion=False)
 
 
@@ -73,22 +76,34 @@ async def _serve(
     drafting = DraftLoop(
         engine, DraftMetrics(registry, about.model), on_failure=lambda: loop.call_soon_threadsafe(failed.set)
     )
-    drafts = grpc.aio.server()
+    drafts = grpc.aio.server(options=SERVER_OPTIONS)
     rpc.add_DraftServicer_to_server(DraftServicer(about, drafting), drafts)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     drafts.add_insecure_port(address)
     http = Server(probes_app(about.model, registry, lambda: not failed.is_set()), drain_s=1)
+    ending = asyncio.Event()
     for ends in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(ends, http.end)
+        loop.add_signal_handler(ends, ending.set)
     drafting.start(thread)
     await drafts.start()
     log.info("drafting", address=address)
-    watch = asyncio.create_task(http.end_on(failed))
+    watches = [asyncio.create_task(http.end_on(failed)), asyncio.create_task(_drain(ending, drafting, http))]
     await http.serve(sockets=[probes])
-    watch.cancel()
+    for watch in watches:
+        watch.cancel()
     await drafts.stop(grace=0.2)
     await asyncio.to_thread(drafting.stop)
     return 1 if failed.is_set() else 0
+
+
+async def _drain(ending: asyncio.Event, drafting: DraftLoop, http: Server) -> None:
+    """After the first signal to end; a second one ends at once."""
+    await ending.wait()
+    ending.clear()
+    draining = asyncio.create_task(drafting.drain(DRAIN_S))
+    again = asyncio.create_task(ending.wait())
+    await asyncio.wait([draining, again], return_when=asyncio.FIRST_COMPLETED)
+    http.end()
 
 
 def main() -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 import structlog
 
 from outrider_serving.draft.engine import DraftEngine
+from outrider_serving.draft.outbox import Outbox
 from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import DraftMetrics
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
@@ -22,14 +25,8 @@ from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
 log = structlog.get_logger()
 
 IDLE_POLL_S = 0.5
-
-
-@dataclass(frozen=True)
-class Arrived:
-    """A message of a stream; None when the stream has ended."""
-
-    stream: int
-    message: pb.TargetMessage | None
+DRAIN_POLL_S = 0.05
+UNTOLD = -1
 
 
 class DraftLoop:
@@ -41,15 +38,25 @@ class DraftLoop:
         self._engine = engine
         self._metrics = metrics
         self._on_failure = on_failure
-        self._inbox: queue.SimpleQueue[Arrived | None] = queue.SimpleQueue()
+        # What the engine is to do next, in its own thread.
+        self._inbox: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._outboxes: dict[int, Callable[[pb.DraftMessage], None]] = {}
+        self._told: dict[int, int] = {}
         self._ids = itertools.count(1)
         self._stopping = threading.Event()
         self._loop: Future[None] | None = None
 
     @property
     def free_sequences(self) -> int:
-        return self._engine.free_sequences
+        return 0 if self._engine.draining else self._engine.free_sequences
+
+    async def drain(self, longest_s: float) -> None:
+        """Takes no more sequences, tells the targets to move theirs, and returns when they have or the time is over."""
+        self._inbox.put(self._start_draining)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                while not (self._engine.draining and not self._engine.sequences):  # noqa: ASYNC110 the engine's thread has no event here
+                    await asyncio.sleep(DRAIN_POLL_S)
 
     def start(self, thread: EngineThread) -> None:
         """`thread` is busy with the engine from now on."""
@@ -57,7 +64,7 @@ class DraftLoop:
 
     def stop(self) -> None:
         self._stopping.set()
-        self._inbox.put(None)
+        self._inbox.put(_nothing)
         if self._loop is not None:
             self._loop.result()
 
@@ -65,14 +72,22 @@ class DraftLoop:
         """`deliver` is called from the engine's thread."""
         stream = next(self._ids)
         self._outboxes[stream] = deliver
+        self._inbox.put(partial(self._told.setdefault, stream, UNTOLD))
         return stream
 
     def receive(self, stream: int, message: pb.TargetMessage) -> None:
-        self._inbox.put(Arrived(stream, message))
+        self._inbox.put(partial(self._engine.handle, stream, message))
 
     def close_stream(self, stream: int) -> None:
         self._outboxes.pop(stream, None)
-        self._inbox.put(Arrived(stream, None))
+        self._inbox.put(partial(self._forget, stream))
+
+    def _forget(self, stream: int) -> None:
+        self._told.pop(stream, None)
+        self._engine.drop_stream(stream)
+
+    def _start_draining(self) -> None:
+        self._engine.draining = True
 
     def _run(self) -> None:
         try:
@@ -89,17 +104,10 @@ class DraftLoop:
         try:
             arrived = self._inbox.get(timeout=IDLE_POLL_S) if wait else self._inbox.get_nowait()
             while True:
-                if arrived is not None:
-                    self._apply(arrived)
+                arrived()
                 arrived = self._inbox.get_nowait()
         except queue.Empty:
             return
-
-    def _apply(self, arrived: Arrived) -> None:
-        if arrived.message is None:
-            self._engine.drop_stream(arrived.stream)
-        else:
-            self._engine.handle(arrived.stream, arrived.message)
 
     def _step(self) -> bool:
         report = self._engine.step()
@@ -107,13 +115,25 @@ class DraftLoop:
             self._engine.sequences, report.tokens if report else 0, report.forward_s if report else 0.0
         )
         self._metrics.committed(*self._engine.take_commits())
-        if report is None:
-            return False
-        for stream, message in report.messages.items():
+        messages = report.messages if report else {}
+        self._add_places(messages)
+        for stream, message in messages.items():
             deliver = self._outboxes.get(stream)
             if deliver is not None:
                 deliver(message)
-        return True
+        return report is not None
+
+    def _add_places(self, messages: dict[int, pb.DraftMessage]) -> None:
+        for stream, told in self._told.items():
+            places = self._engine.places(stream)
+            if places != told:
+                message = messages.setdefault(stream, pb.DraftMessage())
+                message.max_sequences = self._told[stream] = places
+                message.draining = self._engine.draining
+
+
+def _nothing() -> None:
+    """Wakes the loop."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +175,7 @@ class DraftServicer(rpc.DraftServicer):
         context: grpc.aio.ServicerContext[pb.TargetMessage, pb.DraftMessage],
     ) -> AsyncIterator[pb.DraftMessage]:
         loop = asyncio.get_running_loop()
-        outbox: asyncio.Queue[pb.DraftMessage | None] = asyncio.Queue()
+        outbox = Outbox()
         stream = self._loop.open_stream(lambda message: _hand_over(loop, outbox, message))
         reader = asyncio.create_task(self._read(stream, request_iterator, outbox))
         log.info("target connected", stream=stream, peer=context.peer())
@@ -171,18 +191,16 @@ class DraftServicer(rpc.DraftServicer):
         self,
         stream: int,
         messages: AsyncIterator[pb.TargetMessage],
-        outbox: asyncio.Queue[pb.DraftMessage | None],
+        outbox: Outbox,
     ) -> None:
         try:
             async for message in messages:
                 self._loop.receive(stream, message)
         finally:
-            outbox.put_nowait(None)
+            outbox.end()
 
 
-def _hand_over(
-    loop: asyncio.AbstractEventLoop, outbox: asyncio.Queue[pb.DraftMessage | None], message: pb.DraftMessage
-) -> None:
+def _hand_over(loop: asyncio.AbstractEventLoop, outbox: Outbox, message: pb.DraftMessage) -> None:
     """From the engine's thread. The loop may have closed while the process ends."""
     if not loop.is_closed():
-        loop.call_soon_threadsafe(outbox.put_nowait, message)
+        loop.call_soon_threadsafe(outbox.put, message)

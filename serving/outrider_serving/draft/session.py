@@ -18,8 +18,6 @@ from outrider_serving.engine.sampling import Sampling
 from outrider_serving.engine.tree import ROOT, Source, Tree
 from outrider_serving.protocol.errors import ProtocolError
 
-PREFILL_CHUNK_TOKENS = 512
-
 
 @dataclass
 class Node:
@@ -140,10 +138,12 @@ class Session:
             above = 1.0 if node.parent == ROOT else self.nodes[node.parent].path
             node.path = above * self._calibration.estimate(_proposal(node))
 
-    def rows(self, expand: Many[int] = ()) -> Rows:
-        """What the next forward computes for this sequence: tokens that are behind, else the children of `expand`."""
+    def rows(self, expand: Many[int] = (), most: int | None = None) -> Rows:
+        """What the next forward computes for this sequence: tokens that are behind, `most` of them or all, else the
+        children of `expand`.
+        """
         if self.behind:
-            chunk = self.tokens[self._prefix : self._prefix + PREFILL_CHUNK_TOKENS]
+            chunk = self.tokens[self._prefix :][:most]
             last = self._prefix + len(chunk) == len(self.tokens)
             self._expanding = [ROOT] if last else []
             return Rows(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated
 
@@ -15,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from outrider_serving import flags, loading, logs
 from outrider_serving.api.app import create_app
-from outrider_serving.api.health import DraftHealth, HealthReport, SpeculationHealth
+from outrider_serving.api.health import DraftHealth, HealthReport, OneDraftHealth, SpeculationHealth
 from outrider_serving.cli import FlagError, run
 from outrider_serving.engine.step_time import StepTime
 from outrider_serving.engine.thread import EngineThread
@@ -23,8 +26,10 @@ from outrider_serving.metrics import TargetMetrics
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.role import Role, load_role
 from outrider_serving.server import Server
+from outrider_serving.target.draft_fleet import DraftFleet
 from outrider_serving.target.drafters import Drafter, NoDraft
 from outrider_serving.target.engine import TargetEngine
+from outrider_serving.target.names import host_and_port
 from outrider_serving.target.remote import RemoteDrafter
 from outrider_serving.target.scheduler import Scheduler
 from outrider_serving.target.speculation import Speculation, SpeculationPolicy
@@ -70,7 +75,11 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the OpenAI API.")] = 8000,
     mode: Annotated[Mode, typer.Option("--mode", help="Auto speculates while it pays.")] = Mode.AUTO,
     draft: Annotated[
-        str | None, typer.Option("--draft", help="HOST:PORT of the draft; absent: no draft model.")
+        list[str] | None,
+        typer.Option(
+            "--draft",
+            help="HOST:PORT of a draft; may be repeated, and a name with several addresses is several. Absent: none.",
+        ),
     ] = None,
     placement: Annotated[
         Placement,
@@ -113,18 +122,23 @@ def serve(
         ngrams=fallback is Fallback.NGRAM,
         tolerance=tolerance,
     )
-    if draft is not None and ":" not in draft:
-        raise FlagError("--draft", f"{draft!r} has no port; give HOST:PORT")
+    _check_names(draft or [])
     listener = flags.listen("--port", host, port)
     thread = EngineThread()
     role = thread.call(lambda: load_role(model, model_mirror, revision, dtype, max_model_len, served_model_name))
-    drafts = draft if mode is not Mode.OFF else None
+    drafts = draft if draft and mode is not Mode.OFF else []
     return uvloop.run(_serve(thread, role, policy, placement, max_num_seqs, listener, drafts))
 
 
-def _drafter(role: Role, policy: SpeculationPolicy, draft: str | None) -> Drafter:
-    if draft is None:
-        return NoDraft()
+def _check_names(drafts: list[str]) -> None:
+    for name in drafts:
+        try:
+            host_and_port(name)
+        except ValueError as error:
+            raise FlagError("--draft", str(error)) from None
+
+
+def _fleet(role: Role, policy: SpeculationPolicy, drafts: list[str]) -> DraftFleet:
     shape = pb.TreeShape(
         max_depth=policy.max_depth,
         max_branches=policy.max_branches,
@@ -133,7 +147,11 @@ def _drafter(role: Role, policy: SpeculationPolicy, draft: str | None) -> Drafte
         run_ahead=policy.run_ahead,
     )
     fingerprint = loading.tokenizer_fingerprint(role.tokenizer)
-    return RemoteDrafter(draft, fingerprint, role.runner.vocabulary_size, shape)
+
+    def connect(address: str, changed: threading.Condition, on_leaving: Callable[[], object]) -> RemoteDrafter:
+        return RemoteDrafter(address, fingerprint, role.runner.vocabulary_size, shape, changed, on_leaving)
+
+    return DraftFleet(drafts, connect)
 
 
 async def _serve(
@@ -143,13 +161,15 @@ async def _serve(
     placement: Placement,
     max_num_seqs: int,
     listener: socket.socket,
-    draft: str | None,
+    drafts: list[str],
 ) -> int:
     model = role.runner.model
     registry = CollectorRegistry()
     metrics = TargetMetrics(registry, role.model_name, kv_rows=max_num_seqs * role.max_model_len_tokens)
-    drafter = _drafter(role, policy, draft)
-    metrics.follow_draft(lambda: drafter.available)
+    fleet = _fleet(role, policy, drafts) if drafts else None
+    drafter: Drafter = NoDraft() if fleet is None else fleet
+    if fleet is not None:
+        metrics.follow_drafts(lambda: fleet.connected)
     loop = asyncio.get_running_loop()
     failed = asyncio.Event()
     engine = TargetEngine(
@@ -170,7 +190,8 @@ async def _serve(
     def health() -> HealthReport:
         status = drafter.status
         about = DraftHealth(status.state.value, status.model, status.reason)
-        speculation = SpeculationHealth(policy.mode, placement.value, about)
+        each = tuple(OneDraftHealth(**asdict(report)) for report in (fleet.reports if fleet is not None else []))
+        speculation = SpeculationHealth(policy.mode, placement.value, about, each)
         return HealthReport(role.model_name, speculation, "failed" if failed.is_set() else "ok")
 
     def ready() -> bool:
@@ -181,12 +202,12 @@ async def _serve(
     for ends in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(ends, server.end)
     engine.start(thread)
-    connection = asyncio.create_task(drafter.run()) if isinstance(drafter, RemoteDrafter) else None
+    connection = asyncio.create_task(fleet.run()) if fleet is not None else None
     watch = asyncio.create_task(server.end_on(failed))
     log.info(
         "serving",
         address=listener.getsockname()[:2],
-        draft=draft,
+        drafts=drafts,
         mode=policy.mode,
         placement=placement.value,
     )

@@ -1,4 +1,4 @@
-"""The draft in another pod, over one gRPC stream.
+"""A draft in another pod, over one gRPC stream. `draft_fleet.py` puts several of them to work.
 
 The engine's thread asks and collects; the event loop's side connects, sends and receives. What they share is
 guarded by one condition. Whatever the draft does or fails to do ends here: the engine sees trees, or none.
@@ -7,16 +7,20 @@ guarded by one condition. Whatever the draft does or fails to do ends here: the 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import random
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
+from enum import Enum
 
 import grpc
 import structlog
 
 from outrider_serving.engine.tree import Tree
+from outrider_serving.protocol.channel import CLIENT_OPTIONS
 from outrider_serving.protocol.errors import ProtocolError
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
@@ -28,16 +32,21 @@ log = structlog.get_logger()
 
 DESCRIBE_TIMEOUT_S = 10.0
 RECONNECT_S = 0.5
+LONGEST_RECONNECT_S = 5.0
 # Another tokenizer does not turn into the right one by itself, but the pod behind the address may be replaced.
 INCOMPATIBLE_RETRY_S = 15.0
-CHANNEL_OPTIONS = [
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    ("grpc.max_receive_message_length", 16 << 20),
-]
+# Targets that lost the same draft do not all come back at the same moment.
+JITTER = 0.2
+# Steps that the draft has not been sent yet. One that reads nothing for so long is connected to anew.
+MOST_UNSENT = 1024
+
+
+class Refusal(Enum):
+    """Why a sequence has no tree. FULL: no place now. DECLINED: never here. BROKEN: what came broke the protocol."""
+
+    FULL = "full"
+    DECLINED = "declined"
+    BROKEN = "broken"
 
 
 @dataclass
@@ -51,25 +60,67 @@ class Followed:
     tokens: list[int] = field(default_factory=list)
     tree: Tree = field(default_factory=Tree)
     final: bool = False
-    ended: bool = False
+    refusal: Refusal | None = None
+
+
+def wait_for_trees(
+    changed: threading.Condition,
+    awaited: Mapping[RemoteDrafter, Iterable[int]],
+    patience_s: float,
+    longest_s: float,
+) -> None:
+    """Waits, on the drafts' common condition, for the trees of `awaited`: for each draft as long as it is heard of
+    every `patience_s`, and for none longer than `longest_s`.
+    """
+    with changed:
+        started_s = time.monotonic()
+        while True:
+            deadlines_s = [
+                min(max(started_s, draft.heard_s) + patience_s, started_s + longest_s)
+                for draft, sequences in awaited.items()
+                if draft.available and any(draft.awaits(sequence) for sequence in sequences)
+            ]
+            now_s = time.monotonic()
+            ahead_s = [deadline_s - now_s for deadline_s in deadlines_s if deadline_s > now_s]
+            if not ahead_s:
+                return
+            changed.wait(min(ahead_s))
 
 
 class RemoteDrafter:
     """A `Drafter`. `run` must be running on an event loop; the other methods are the engine thread's."""
 
-    def __init__(self, address: str, tokenizer_fingerprint: str, vocabulary_size: int, shape: pb.TreeShape) -> None:
-        self._address = address
+    def __init__(
+        self,
+        address: str,
+        tokenizer_fingerprint: str,
+        vocabulary_size: int,
+        shape: pb.TreeShape,
+        changed: threading.Condition | None = None,
+        on_leaving: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`changed` is notified of everything that happens; shared by drafts that are waited for together.
+        `on_leaving` is called on the event loop when the draft ends or says that it will.
+        """
+        self.address = address
+        # When the draft was heard last, and how often in all.
+        self.heard_s = 0.0
+        self.heard = 0
         self._fingerprint = tokenizer_fingerprint
         self._vocabulary_size = vocabulary_size
         self._shape = shape
-        self._changed = threading.Condition()
+        self._changed = changed or threading.Condition()
+        self._on_leaving = on_leaving
         self._status = DraftStatus(DraftState.CONNECTING)
         self._followed: dict[int, Followed] = {}
         # Raised by each connection: what was opened under an earlier one, the draft has forgotten.
         self._generation = 0
-        self._heard_s = 0.0
+        self._epochs = itertools.count(1)
+        self._capacity = 0
+        self._draining = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._outbox: asyncio.Queue[pb.TargetMessage] = asyncio.Queue()
+        self._stream_limit: asyncio.Timeout | None = None
 
     @property
     def status(self) -> DraftStatus:
@@ -79,32 +130,68 @@ class RemoteDrafter:
     def available(self) -> bool:
         return self._status.state is DraftState.CONNECTED
 
+    @property
+    def capacity(self) -> int:
+        """Sequences that this target may have here, those it has included."""
+        return self._capacity if self.available else 0
+
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
+    def knows(self, sequence: int) -> bool:
+        """The sequence was opened under this connection, and its trees may still come."""
+        followed = self._followed.get(sequence)
+        return (
+            self.available
+            and followed is not None
+            and followed.generation == self._generation
+            and followed.refusal is None
+        )
+
+    def refusal(self, sequence: int) -> Refusal | None:
+        followed = self._followed.get(sequence)
+        return followed.refusal if followed is not None else None
+
+    def answered(self, sequence: int) -> bool:
+        """The draft has said what it had to say of the sequence, be it that there is no tree."""
+        followed = self._followed.get(sequence)
+        return followed is not None and (
+            followed.final or len(followed.tree) > 0 or followed.refusal in (Refusal.FULL, Refusal.DECLINED)
+        )
+
+    def trees(self, sequences: Iterable[int]) -> dict[int, Tree]:
+        """The trees that are here; a sequence without one is left out."""
+        with self._changed:
+            followed = {sequence: self._followed[sequence] for sequence in sequences if sequence in self._followed}
+            return {sequence: one.tree for sequence, one in followed.items() if len(one.tree)}
+
     def ask(self, asks: Many[Ask]) -> None:
         message = pb.TargetMessage()
         with self._changed:
             for ask in asks:
                 self._tell(ask, message)
-            if message.open or message.commit:
+            if message.commit:
                 self._send(message)
 
     def _tell(self, ask: Ask, message: pb.TargetMessage) -> None:
         followed = self._followed.setdefault(ask.sequence, Followed())
         budget = pb.Budget(max_nodes=ask.max_nodes, max_depth=ask.max_depth, target_step_ms=ask.target_step_s * 1000)
         if followed.generation != self._generation:
-            epoch = followed.epoch + 1
+            epoch = next(self._epochs)
             self._followed[ask.sequence] = Followed(epoch, self._generation, list(ask.tokens))
-            message.open.append(
-                pb.Open(
-                    sequence=ask.sequence,
-                    epoch=epoch,
-                    tokens=ask.tokens,
-                    prompt_tokens=ask.prompt_tokens,
-                    sampling=sampling_to_message(ask.sampling),
-                    shape=self._shape,
-                    budget=budget,
-                )
+            opened = pb.Open(
+                sequence=ask.sequence,
+                epoch=epoch,
+                tokens=ask.tokens,
+                prompt_tokens=ask.prompt_tokens,
+                sampling=sampling_to_message(ask.sampling),
+                shape=self._shape,
+                budget=budget,
             )
-        elif not followed.ended and len(ask.tokens) > len(followed.tokens):
+            # One a message: many long prompts together could be larger than a message may be.
+            self._send(pb.TargetMessage(open=[opened]))
+        elif followed.refusal is None and len(ask.tokens) > len(followed.tokens):
             known = len(followed.tokens)
             committed = ask.tokens[known:]
             followed.tokens.extend(committed)
@@ -122,20 +209,13 @@ class RemoteDrafter:
 
     def collect(self, asks: Many[Ask], patience_s: float, longest_s: float) -> Mapping[int, Tree]:
         sequences = [ask.sequence for ask in asks]
-        with self._changed:
-            started_s = self._heard_s = time.monotonic()
-            latest_s = started_s + longest_s
-            while self.available and any(self._awaited(sequence) for sequence in sequences):
-                left_s = min(self._heard_s + patience_s, latest_s) - time.monotonic()
-                if left_s <= 0:
-                    break
-                self._changed.wait(left_s)
-            trees = {sequence: self._followed[sequence].tree for sequence in sequences if sequence in self._followed}
-            return {sequence: tree for sequence, tree in trees.items() if len(tree)}
+        wait_for_trees(self._changed, {self: sequences}, patience_s, longest_s)
+        return self.trees(sequences)
 
-    def _awaited(self, sequence: int) -> bool:
+    def awaits(self, sequence: int) -> bool:
+        """Whether waiting may bring the sequence a tree, or a better one."""
         followed = self._followed.get(sequence)
-        if followed is None or followed.ended or followed.final:
+        if followed is None or followed.refusal is not None or followed.final:
             return False
         return not (self._shape.run_ahead and len(followed.tree))
 
@@ -147,43 +227,58 @@ class RemoteDrafter:
 
     def _send(self, message: pb.TargetMessage) -> None:
         if self._loop is not None and self.available:
-            self._loop.call_soon_threadsafe(self._outbox.put_nowait, message)
+            self._loop.call_soon_threadsafe(self._put, message)
+
+    def _put(self, message: pb.TargetMessage) -> None:
+        if not self._outbox.full():
+            self._outbox.put_nowait(message)
+        elif self._stream_limit is not None:
+            self._stream_limit.reschedule(0)
 
     async def run(self) -> None:
         """Keeps a stream to the draft for as long as the target lives."""
         self._loop = asyncio.get_running_loop()
+        retry_s = RECONNECT_S
         while True:
+            generation = self._generation
             try:
-                retry_s = await self._connection()
+                await self._connection()
             except grpc.aio.AioRpcError as error:
+                self._set_status(DraftStatus(DraftState.CONNECTING, reason=f"{self.address}: {error.code().name}"))
+            except TimeoutError:
+                self._set_status(DraftStatus(DraftState.CONNECTING, reason=f"{self.address}: it reads nothing"))
+            if self._status.state is DraftState.INCOMPATIBLE:
+                retry_s = INCOMPATIBLE_RETRY_S
+            elif self._generation != generation:
                 retry_s = RECONNECT_S
-                self._set_status(DraftStatus(DraftState.CONNECTING, reason=f"{self._address}: {error.code().name}"))
-            await asyncio.sleep(retry_s)
+            await asyncio.sleep(retry_s * random.uniform(1 - JITTER, 1 + JITTER))
+            retry_s = min(2 * retry_s, LONGEST_RECONNECT_S)
 
-    async def _connection(self) -> float:
-        """One connection, until it ends. Returns how long to wait before the next; raises AioRpcError when it
-        breaks.
-        """
-        async with grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS) as channel:
+    async def _connection(self) -> None:
+        """One connection, until it ends. Raises AioRpcError when it breaks."""
+        async with grpc.aio.insecure_channel(self.address, options=CLIENT_OPTIONS) as channel:
             stub = rpc.DraftStub(channel)
             described = await stub.Describe(pb.DescribeRequest(), timeout=DESCRIBE_TIMEOUT_S, wait_for_ready=True)
             if described.tokenizer_fingerprint != self._fingerprint:
                 reason = "another tokenizer than the target's; name a draft of the same family in spec.draft.model.uri"
                 self._set_status(DraftStatus(DraftState.INCOMPATIBLE, described.model, reason))
-                return INCOMPATIBLE_RETRY_S
-            self._outbox = asyncio.Queue()
+                return
+            self._outbox = asyncio.Queue(MOST_UNSENT)
             stream = stub.Speculate(self._outgoing(self._outbox))
             with self._changed:
                 self._generation += 1
+                self._capacity, self._draining = described.free_sequences, False
             self._set_status(DraftStatus(DraftState.CONNECTED, described.model))
             try:
-                async for message in stream:
-                    self._receive(message)
+                async with asyncio.timeout(None) as self._stream_limit:
+                    async for message in stream:
+                        self._receive(message)
             finally:
+                self._stream_limit = None
                 self._set_status(
-                    DraftStatus(DraftState.CONNECTING, described.model, f"{self._address}: the stream ended")
+                    DraftStatus(DraftState.CONNECTING, described.model, f"{self.address}: the stream ended")
                 )
-        return RECONNECT_S
+                self._on_leaving()
 
     @staticmethod
     async def _outgoing(outbox: asyncio.Queue[pb.TargetMessage]) -> AsyncIterator[pb.TargetMessage]:
@@ -197,20 +292,27 @@ class RemoteDrafter:
             self._status = status
             self._changed.notify_all()
         say = log.info if status.state is DraftState.CONNECTED else log.warning
-        say("draft", state=status.state.value, model=status.model, reason=status.reason)
+        say("draft", address=self.address, state=status.state.value, model=status.model, reason=status.reason)
 
     def _receive(self, message: pb.DraftMessage) -> None:
         with self._changed:
-            self._heard_s = time.monotonic()
+            self.heard_s = time.monotonic()
+            self.heard += 1
             for tree in message.tree:
                 self._take_tree(tree)
             for reject in message.reject:
                 self._take_reject(reject)
+            if message.HasField("max_sequences"):
+                self._capacity = message.max_sequences
+            leaving, self._draining = message.draining and not self._draining, self._draining or message.draining
             self._changed.notify_all()
+        if leaving:
+            log.info("draft drains", address=self.address)
+            self._on_leaving()
 
     def _take_tree(self, message: pb.Tree) -> None:
         followed = self._followed.get(message.sequence)
-        if followed is None or followed.ended or message.epoch != followed.epoch:
+        if followed is None or followed.refusal is not None or message.epoch != followed.epoch:
             return
         length = len(followed.tokens)
         try:
@@ -218,7 +320,7 @@ class RemoteDrafter:
                 raise ProtocolError(f"a tree rooted at {message.base_position} of {length} tokens")
             tree = tree_from_message(message, self._vocabulary_size)
         except ProtocolError as error:
-            followed.ended, followed.tree = True, Tree()
+            followed.refusal, followed.tree = Refusal.BROKEN, Tree()
             log.warning("draft broke the protocol; its sequence goes on without it", reason=str(error))
             return
         if message.base_position == length:
@@ -237,6 +339,10 @@ class RemoteDrafter:
         if reject.reopen:
             # Nothing to wait for now; the next ask opens it anew.
             followed.generation, followed.final = 0, True
-        else:
-            followed.ended = True
-            log.warning("draft does not draft a sequence", reason=reject.reason)
+            return
+        followed.refusal = Refusal.FULL if reject.full else Refusal.DECLINED
+        if reject.full:
+            # Until it says what it has: no more than it took.
+            refused = [one for one in self._followed.values() if one.refusal is Refusal.FULL]
+            self._capacity = min(self._capacity, len(self._followed) - len(refused))
+        log.warning("draft does not draft a sequence", address=self.address, reason=reject.reason)

@@ -4,52 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from outrider_serving.draft.engine import DraftEngine
-from outrider_serving.draft.server import Description, DraftLoop, DraftServicer
-from outrider_serving.engine.request import SamplingParams
-from outrider_serving.engine.step_time import StepTime
-from outrider_serving.engine.thread import EngineThread
-from outrider_serving.metrics import DraftMetrics
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
 from outrider_serving.target.drafters import DraftState
 from outrider_serving.target.remote import RemoteDrafter
 from outrider_serving.target.speculation import SpeculationPolicy
-from outrider_serving.target.step import StepReport, TargetStep
-from prometheus_client import CollectorRegistry
-from support.inprocess import sequence_of, shape_of, target_step
-from support.pair import VOCABULARY, random_pair
-
-PAIR = random_pair(0.1)
-POLICY = SpeculationPolicy(mode="Always", draft_patience_s=5.0, ngrams=False)
-SAMPLING = SamplingParams(max_tokens=60, temperature=0.9, seed=4)
-PROMPTS = [[1, 2, 3], [50, 60], [7]]
-WAIT_S = 20.0
-
-
-@contextlib.asynccontextmanager
-async def draft_server(port: int = 0, fingerprint: str = "same") -> AsyncIterator[int]:
-    """A draft of pair R in this process, behind a real port."""
-    loop = DraftLoop(
-        DraftEngine(PAIR.draft, max_num_seqs=8, max_model_len_tokens=1024, level_time=StepTime([(1, 0.01)])),
-        DraftMetrics(CollectorRegistry(), "R"),
-        on_failure=lambda: pytest.fail("the draft's engine failed"),
-    )
-    server = grpc.aio.server()
-    about = Description("R", fingerprint, VOCABULARY, 1024, "float32")
-    rpc.add_DraftServicer_to_server(DraftServicer(about, loop), server)
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
-    loop.start(EngineThread())
-    await server.start()
-    try:
-        yield bound
-    finally:
-        await server.stop(grace=None)
-        await asyncio.to_thread(loop.stop)
+from support.inprocess import shape_of, target_step
+from support.pair import VOCABULARY
+from support.served import PAIR, POLICY, draft_server, plain, run, until
 
 
 @contextlib.asynccontextmanager
@@ -62,38 +28,10 @@ async def drafter_to(port: int, policy: SpeculationPolicy = POLICY) -> AsyncIter
         connection.cancel()
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not condition():  # noqa: ASYNC110 what is awaited has no event
-            await asyncio.sleep(0.01)
-
-
-async def run(
-    step: TargetStep, at: int = -1, disturb: Callable[[], Awaitable[None]] | None = None
-) -> tuple[list[list[int]], list[StepReport]]:
-    """All prompts to their ends, the engine's steps in a thread of their own; `disturb` before step number `at`."""
-    sequences = [sequence_of(step, prompt, SAMPLING) for prompt in PROMPTS]
-    for sequence in sequences:
-        step.scheduler.add(sequence)
-    reports: list[StepReport] = []
-    while True:
-        if len(reports) == at and disturb is not None:
-            await disturb()
-        report = await asyncio.to_thread(step.step)
-        if report is None:
-            return [one.tokens[one.prompt_length :] for one in sequences], reports
-        reports.append(report)
-
-
-async def plain() -> list[list[int]]:
-    tokens, _ = await run(target_step(PAIR.target, SpeculationPolicy(mode="Off")))
-    return tokens
-
-
 @pytest.mark.parametrize("run_ahead", [False, True])
 async def test_trees_cross_the_wire_and_the_tokens_are_those_of_plain_decoding(run_ahead: bool) -> None:
     policy = SpeculationPolicy(mode="Always", run_ahead=run_ahead, draft_patience_s=5.0, ngrams=False)
-    async with draft_server() as port, drafter_to(port, policy) as drafter:
+    async with draft_server() as draft, drafter_to(draft.port, policy) as drafter:
         await until(lambda: drafter.available)
         tokens, reports = await run(target_step(PAIR.target, policy, drafter))
     assert tokens == await plain()
@@ -102,7 +40,7 @@ async def test_trees_cross_the_wire_and_the_tokens_are_those_of_plain_decoding(r
 
 async def test_a_draft_that_goes_away_and_comes_back_is_drafting_again_for_the_same_sequences() -> None:
     async with contextlib.AsyncExitStack() as first:
-        port = await first.enter_async_context(draft_server())
+        port = (await first.enter_async_context(draft_server())).port
         async with drafter_to(port) as drafter:
             await until(lambda: drafter.available)
 
@@ -124,7 +62,7 @@ async def test_a_draft_that_goes_away_and_comes_back_is_drafting_again_for_the_s
 
 async def test_a_draft_restarted_in_the_middle_of_a_stream_is_told_the_sequence_anew() -> None:
     async with contextlib.AsyncExitStack() as first, contextlib.AsyncExitStack() as second:
-        port = await first.enter_async_context(draft_server())
+        port = (await first.enter_async_context(draft_server())).port
         async with drafter_to(port) as drafter:
             await until(lambda: drafter.available)
 
@@ -141,7 +79,7 @@ async def test_a_draft_restarted_in_the_middle_of_a_stream_is_told_the_sequence_
 
 
 async def test_a_draft_with_another_tokenizer_is_not_used_and_the_reason_names_the_field() -> None:
-    async with draft_server(fingerprint="other") as port, drafter_to(port) as drafter:
+    async with draft_server(fingerprint="other") as draft, drafter_to(draft.port) as drafter:
         await until(lambda: drafter.status.state is DraftState.INCOMPATIBLE)
         assert "spec.draft.model.uri" in drafter.status.reason
         tokens, reports = await run(target_step(PAIR.target, POLICY, drafter))

@@ -37,6 +37,7 @@ def test_health_tells_why_the_draft_is_not_used(served: Served, http: httpx.Clie
             "mode": "Auto",
             "placement": "Shared",
             "draft": {"state": "Incompatible", "model": "org/draft", "reason": "other tokenizer"},
+            "drafts": [],
         },
     }
     served.report = replace(served.report, status="failed")

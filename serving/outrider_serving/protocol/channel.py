@@ -1,0 +1,29 @@
+"""How both ends of the draft stream set up gRPC."""
+
+from __future__ import annotations
+
+# An Open of a million tokens is 3 MB; gRPC's own limit on what is received is 4 MB.
+MAX_MESSAGE_BYTES = 64 << 20
+# A peer whose machine is gone is noticed after 15 s, by either end.
+KEEPALIVE_MS = 10_000
+KEEPALIVE_TIMEOUT_MS = 5_000
+
+_BOTH = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # A target without requests sends nothing, and is to notice all the same.
+    ("grpc.http2.max_pings_without_data", 0),
+]
+CLIENT_OPTIONS = [
+    *_BOTH,
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+SERVER_OPTIONS = [
+    *_BOTH,
+    # Otherwise a server takes pings more often than every 5 minutes for an attack, and hangs up.
+    ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_TIMEOUT_MS),
+]
