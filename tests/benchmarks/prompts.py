@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,17 @@ def chat_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...
     turns = [{"role": "user", "content": text}]
     rendered = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
     return tuple(tokenizer(str(rendered), add_special_tokens=False)["input_ids"])
+
+
+def question_begins(tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many tokens of the template stand before every question."""
+    one, other = (chat_tokens(tokenizer, text) for text in ("a", "b"))
+    return next(place for place, (mine, its) in enumerate(zip(one, other, strict=False)) if mine != its)
+
+
+def marked(prompt: Prompt, begins: int, mark: Sequence[int]) -> Prompt:
+    """The prompt with some tokens more in front of its question: no server has the beginning in its prefix cache."""
+    return replace(prompt, tokens=(*prompt.tokens[:begins], *mark, *prompt.tokens[begins:]))
 
 
 def default_file() -> Path:

@@ -21,6 +21,7 @@ from outrider_serving.models.cache import size_bytes
 from transformers import PreTrainedTokenizerBase
 
 from benchmarks import comparison, identity, machine, report, tables
+from benchmarks.comparison import Step
 from benchmarks.errors import BenchError
 from benchmarks.estimate import Estimate
 from benchmarks.fleet import DTYPE, Fleet, Plan, needed_bytes
@@ -33,6 +34,8 @@ from benchmarks.prompts import (
     Prompt,
     chat_tokens,
     choose,
+    marked,
+    question_begins,
     questions_of,
     read_questions,
 )
@@ -114,9 +117,10 @@ class Session:
         settings, prompts, say = self._settings, self._chosen.prompts, self._screen.say
         self._check_memory()
         estimate = Estimate(settings.tokens)
-        shortest = min(prompts, key=lambda prompt: len(prompt.tokens))
+        shortest = self._mark(min(prompts, key=lambda prompt: len(prompt.tokens)), "0. ")
         schedules = [
-            comparison.schedule(part, cases, prompts, settings.rounds) for part, cases in enumerate(self._parts)
+            [self._marked(step) for step in comparison.schedule(part, cases, prompts, settings.rounds)]
+            for part, cases in enumerate(self._parts)
         ]
         total = sum(map(len, schedules))
 
@@ -138,6 +142,15 @@ class Session:
             later = list(chain(*schedules[part + 1 :]))
             await comparison.compare(self._fleet, schedules[part], later, estimate, done)
             await self._fleet.stop()
+
+    def _marked(self, step: Step) -> Step:
+        """A server gets a prompt once for every temperature and round: each time but the first with another number."""
+        number = 2 * step.round + (step.case.temperature > 0)
+        return step if number == 0 else step._replace(prompt=self._mark(step.prompt, f"{number}. "))
+
+    def _mark(self, prompt: Prompt, text: str) -> Prompt:
+        begins = question_begins(self._tokenizer)
+        return marked(prompt, begins, self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _assume_later(self, estimate: Estimate) -> None:
         """What is loaded later takes as long as what it is like, or longer on fewer cores, until it is warmed up."""

@@ -13,7 +13,7 @@ from benchmarks.comparison import schedule
 from benchmarks.counters import moved, parse_counters
 from benchmarks.estimate import SETTLE_S, Estimate
 from benchmarks.goals import OUTRIDER, OUTRIDER_OFF, OWN
-from benchmarks.prompts import COPYING, OWN_PROMPTS, Prompt, Question, choose, questions_of, read_questions
+from benchmarks.prompts import COPYING, OWN_PROMPTS, Prompt, Question, choose, marked, questions_of, read_questions
 from benchmarks.runs import Answer
 from benchmarks.systems import PAIR_Q, PAIR_S, Case, Cores, System, parts, resource
 from outrider_operator.resources.placement import Placement, placement
@@ -72,6 +72,11 @@ def test_every_prompt_goes_through_every_system_before_the_next_in_another_order
 
 def systems_of(found: list[list[Case]]) -> list[set[System]]:
     return [{case.system for case in part} for part in found]
+
+
+def test_a_marked_prompt_differs_from_its_question_on_and_is_the_same_otherwise() -> None:
+    prompt = Prompt("1", "qa", (9, 9, 1, 2, 3))
+    assert marked(prompt, 2, (7, 8)) == Prompt("1", "qa", (9, 9, 7, 8, 1, 2, 3))
 
 
 def test_a_draft_of_its_own_is_compared_apart_and_only_where_there_is_one_with_a_core_for_it() -> None:
