@@ -21,6 +21,7 @@ from outrider_serving.api.completions import CompletionDialect
 from outrider_serving.api.endpoint import Face, GenerationEndpoint
 from outrider_serving.api.errors import answer_http_exception, model_not_found
 from outrider_serving.api.health import HealthReport
+from outrider_serving.api.logprobs import TokenTexts
 from outrider_serving.api.prompt import PromptEncoder
 from outrider_serving.api.request_log import RequestLog
 from outrider_serving.engine.request import Generator
@@ -49,6 +50,7 @@ def create_app(
     face = Face(
         generator=generator,
         encoder=PromptEncoder(tokenizer),
+        texts=TokenTexts(tokenizer),
         ready=ready,
         on_rejected=on_rejected,
         system_fingerprint=system_fingerprint or f"outrider-{version('outrider-serving')}",

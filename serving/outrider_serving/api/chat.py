@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from outrider_serving.api import body as bodies
 from outrider_serving.api import fields
 from outrider_serving.api.dialect import Json
 from outrider_serving.api.errors import ApiError
+from outrider_serving.api.logprobs import TokenTexts, chat_logprobs
 from outrider_serving.api.prompt import PromptEncoder
 from outrider_serving.api.schema import ChatBody
+from outrider_serving.engine.logprobs import TokenLogprob
 from outrider_serving.engine.request import FinishReason
 
 
@@ -34,7 +36,15 @@ class ChatDialect:
                 f"max_tokens is {old} and max_completion_tokens is {new}; give one of them",
                 param="max_tokens",
             )
+        if body.top_logprobs and not body.logprobs:
+            raise ApiError("top_logprobs needs logprobs; set logprobs to true or leave it out", param="top_logprobs")
         return body
+
+    def top_logprobs(self, body: ChatBody) -> int | None:
+        return (body.top_logprobs or 0) if body.logprobs else None
+
+    def logprobs(self, entries: Sequence[TokenLogprob], texts: TokenTexts, offset: int) -> Json:  # noqa: ARG002
+        return chat_logprobs(entries, texts)
 
     def limit(self, body: ChatBody) -> tuple[int | None, str]:
         if body.max_completion_tokens is not None:
@@ -44,14 +54,14 @@ class ChatDialect:
     async def prompts(self, body: ChatBody, encoder: PromptEncoder) -> list[tuple[int, ...]]:
         return [await encoder.chat(body.messages)]
 
-    def whole_choice(self, index: int, text: str, finish_reason: FinishReason) -> Json:
+    def whole_choice(self, index: int, text: str, finish_reason: FinishReason, logprobs: Json | None) -> Json:
         message = {"role": "assistant", "content": text, "refusal": None}
-        return {"index": index, "message": message, "logprobs": None, "finish_reason": finish_reason}
+        return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish_reason}
 
     def opening_choice(self, index: int) -> Json | None:
         delta = {"role": "assistant", "content": ""}
         return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
 
-    def chunk_choice(self, index: int, text: str, finish_reason: FinishReason | None) -> Json:
+    def chunk_choice(self, index: int, text: str, finish_reason: FinishReason | None, logprobs: Json | None) -> Json:
         delta = {"content": text} if text else {}
-        return {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}

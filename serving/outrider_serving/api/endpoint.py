@@ -15,6 +15,7 @@ from outrider_serving.api.body import parse_json, read_body
 from outrider_serving.api.dialect import Answer, BodyT, Dialect, sampling_params
 from outrider_serving.api.errors import ApiError, as_api_error, model_not_found, not_ready
 from outrider_serving.api.generation import generate, while_connected
+from outrider_serving.api.logprobs import TokenTexts
 from outrider_serving.api.prompt import PromptEncoder, tokens_allowed
 from outrider_serving.api.request_log import RequestRecord, record_of
 from outrider_serving.api.stream import EventStream, Sink, WholeAnswer
@@ -28,6 +29,7 @@ class Face:
 
     generator: Generator
     encoder: PromptEncoder
+    texts: TokenTexts
     ready: Callable[[], bool]
     on_rejected: Callable[[], None]
     system_fingerprint: str
@@ -52,9 +54,11 @@ class GenerationEndpoint(Generic[BodyT]):
         answer = self._answer(record)
         sink: Sink
         if body.stream:
-            sink = EventStream(self._dialect, answer, send, include_usage=body.wants_usage_chunk)
+            sink = EventStream(self._dialect, answer, self._face.texts, send, include_usage=body.wants_usage_chunk)
         else:
-            sink = WholeAnswer(self._dialect, answer, scope, receive, send)
+            sink = WholeAnswer(self._dialect, answer, self._face.texts, scope, receive, send)
+        # A prompt counts once, however many choices share it.
+        answer.usage.prompt_tokens = sum(len(request.prompt_tokens) for request in requests[:: body.choices])
         await self._serve(requests, answer, sink, record, receive)
 
     async def _body(self, scope: Scope, receive: Receive) -> BodyT:
@@ -67,7 +71,9 @@ class GenerationEndpoint(Generic[BodyT]):
         return body
 
     async def _requests(self, body: BodyT, record: RequestRecord) -> list[Request]:
-        """One for each prompt. Their ids are unique, whatever x-request-id a client sends twice."""
+        """One for each choice of each prompt. Their ids are unique, whatever x-request-id a client sends twice."""
+        self._face.encoder.check_token_ids((token for token, _ in body.logit_bias), "logit_bias")
+        self._face.encoder.check_token_ids(body.stop_token_ids, "stop_token_ids")
         prompts = await self._dialect.prompts(body, self._face.encoder)
         asked, limit_param = self._dialect.limit(body)
         limits = [
@@ -82,10 +88,15 @@ class GenerationEndpoint(Generic[BodyT]):
             for prompt in prompts
         ]
         answer_id = self._answer_id(record)
-        ids = [answer_id] if len(prompts) == 1 else [f"{answer_id}-{index}" for index in range(len(prompts))]
+        choices = [
+            (prompt, sampling)
+            for prompt, limit in zip(prompts, limits, strict=True)
+            for sampling in sampling_params(body, limit, self._dialect.top_logprobs(body))
+        ]
+        ids = [answer_id] if len(choices) == 1 else [f"{answer_id}-{index}" for index in range(len(choices))]
         return [
-            Request(id=id_, prompt_tokens=prompt, sampling=sampling_params(body, limit))
-            for id_, prompt, limit in zip(ids, prompts, limits, strict=True)
+            Request(id=id_, prompt_tokens=prompt, sampling=sampling)
+            for id_, (prompt, sampling) in zip(ids, choices, strict=True)
         ]
 
     def _answer(self, record: RequestRecord) -> Answer:
@@ -103,7 +114,6 @@ class GenerationEndpoint(Generic[BodyT]):
         self, requests: list[Request], answer: Answer, sink: Sink, record: RequestRecord, receive: Receive
     ) -> None:
         usage = answer.usage
-        usage.prompt_tokens = sum(len(request.prompt_tokens) for request in requests)
         record.note(answer_id=answer.id, choices=len(requests), prompt_tokens=usage.prompt_tokens)
 
         async def put(index: int, delta: Delta) -> None:

@@ -53,21 +53,31 @@ def _same(value: object, neutral: object) -> bool:
 
 
 _SAMPLING = frozenset(
-    {"model", "max_tokens", "temperature", "top_p", "seed", "stop", "stream", "stream_options", "ignore_eos"}
+    {
+        "model",
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "presence_penalty",
+        "frequency_penalty",
+        "repetition_penalty",
+        "logit_bias",
+        "seed",
+        "n",
+        "min_tokens",
+        "stop",
+        "stop_token_ids",
+        "ignore_eos",
+        "logprobs",
+        "stream",
+        "stream_options",
+    }
 )
 _NEUTRAL: dict[str, tuple[object, ...]] = {
-    "n": (None, 1),
-    "frequency_penalty": (None, 0),
-    "presence_penalty": (None, 0),
-    "logit_bias": (None, {}),
-    "top_logprobs": (None, 0),
     "response_format": (None, {"type": "text"}),
     # Not OpenAI's: benchmark tools send them at their neutral value.
-    "top_k": (None, -1, 0),
-    "min_p": (None, 0),
-    "repetition_penalty": (None, 1),
-    "min_tokens": (None, 0),
-    "stop_token_ids": (None, []),
     "include_stop_str_in_output": (None, False),
     "skip_special_tokens": (None, True),
     "use_beam_search": (None, False),
@@ -88,10 +98,9 @@ _WITHOUT_EFFECT = frozenset(
 )
 
 CHAT = FieldRules(
-    served=_SAMPLING | {"messages", "max_completion_tokens"},
+    served=_SAMPLING | {"messages", "max_completion_tokens", "top_logprobs"},
     neutral=_NEUTRAL
     | {
-        "logprobs": (None, False),
         "tools": (None, []),
         "tool_choice": (None, "none", "auto"),
         "functions": (None, []),
@@ -109,8 +118,8 @@ CHAT = FieldRules(
     ignored=_WITHOUT_EFFECT,
 )
 COMPLETIONS = FieldRules(
-    served=_SAMPLING | {"prompt"},
-    neutral=_NEUTRAL | {"logprobs": (None,), "best_of": (None, 1), "echo": (None, False), "suffix": (None, "")},
+    served=_SAMPLING | {"prompt", "best_of"},
+    neutral=_NEUTRAL | {"top_logprobs": (None, 0), "echo": (None, False), "suffix": (None, "")},
     ignored=_WITHOUT_EFFECT,
 )
 MESSAGE = FieldRules(

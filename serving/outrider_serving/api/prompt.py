@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -39,6 +39,15 @@ class PromptEncoder:
         """Raises ApiError when the prompt is empty or a token id is unknown to the tokenizer."""
         return await self._run(lambda: self._prompt(prompt))
 
+    def check_token_ids(self, tokens: Iterable[int], param: str) -> None:
+        """Raises ApiError, naming the field `param`, for a token that the tokenizer does not have."""
+        unknown = next((token for token in tokens if not 0 <= token < self._token_count), None)
+        if unknown is not None:
+            raise ApiError(
+                f"{param}: the model has no token {shorten(str(unknown), 24)}; ids go up to {self._token_count - 1}",
+                param=param,
+            )
+
     async def _run(self, job: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, job)
 
@@ -66,12 +75,7 @@ class PromptEncoder:
     def _prompt(self, prompt: Prompt) -> tuple[int, ...]:
         if isinstance(prompt, str):
             return self._encode(prompt, add_special_tokens=True, param="prompt")
-        unknown = next((token for token in prompt if not 0 <= token < self._token_count), None)
-        if unknown is not None:
-            raise ApiError(
-                f"the model has no token {shorten(str(unknown), 24)}; ids go up to {self._token_count - 1}",
-                param="prompt",
-            )
+        self.check_token_ids(prompt, "prompt")
         return prompt
 
     def _encode(self, text: str, *, add_special_tokens: bool, param: str) -> tuple[int, ...]:

@@ -9,9 +9,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 from pydantic_core import PydanticCustomError
 
 from outrider_serving.api.errors import shorten
+from outrider_serving.engine.sampling import MAX_BIAS
 
 MAX_STOP_STRINGS = 4
+MAX_STOP_TOKENS = 64
 MAX_PROMPTS = 256  # each is a sequence of its own in the engine
+MAX_CHOICES = 128
+MAX_BIASED_TOKENS = 1024
 INT64 = 2**63
 
 Prompt = str | tuple[int, ...]
@@ -33,6 +37,32 @@ def _stop_strings(value: object) -> tuple[str, ...]:
     if not all(strings):
         raise _refuse("a stop string is empty; give at least one character, or leave stop out")
     return tuple(strings)
+
+
+def _logit_bias(value: object) -> tuple[tuple[int, float], ...]:
+    """{"token id": bias}, as JSON has it; null is none."""
+    if value is None:
+        return ()
+    if not isinstance(value, Mapping):
+        raise _refuse("give an object of token ids and biases")
+    if len(value) > MAX_BIASED_TOKENS:
+        raise _refuse(f"there are {len(value)} tokens; give at most {MAX_BIASED_TOKENS}")
+    for token, bias in value.items():
+        if not (isinstance(token, str) and token.isascii() and token.isdigit() and len(token) < 10):
+            raise _refuse("a key is not a token id; give ids of the model's tokenizer as strings of digits")
+        if isinstance(bias, bool) or not isinstance(bias, int | float) or not abs(bias) <= MAX_BIAS:
+            raise _refuse(f"a bias is not a number from -{MAX_BIAS:g} to {MAX_BIAS:g}")
+    return tuple({int(token): float(bias) for token, bias in value.items()}.items())
+
+
+def _token_ids(value: object) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not _are_token_ids(value):
+        raise _refuse("give a list of token ids")
+    if len(value) > MAX_STOP_TOKENS:
+        raise _refuse(f"there are {len(value)} token ids; give at most {MAX_STOP_TOKENS}")
+    return tuple(value)
 
 
 def _prompts(value: object) -> tuple[Prompt, ...]:
@@ -90,7 +120,9 @@ class StreamOptions(_Strict):
 
 
 class GenerationBody(_Strict):
-    """What both routes take. `ignore_eos` is not OpenAI's: benchmarks need answers of a given length."""
+    """What both routes take. Not OpenAI's but vLLM's are `ignore_eos` (benchmarks need answers of a given length),
+    `top_k`, `min_p`, `repetition_penalty`, `min_tokens` and `stop_token_ids`.
+    """
 
     model: str
     max_tokens: int | None = Field(default=None, ge=1)
@@ -101,6 +133,20 @@ class GenerationBody(_Strict):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     ignore_eos: bool | None = None
+    n: int | None = Field(default=None, ge=1, le=MAX_CHOICES)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    repetition_penalty: float | None = Field(default=None, gt=0, le=10)
+    logit_bias: Annotated[tuple[tuple[int, float], ...], PlainValidator(_logit_bias)] = ()
+    top_k: int | None = Field(default=None, ge=-1, lt=2**31)
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    min_tokens: int | None = Field(default=None, ge=0)
+    stop_token_ids: Annotated[tuple[int, ...], PlainValidator(_token_ids)] = ()
+
+    @property
+    def choices(self) -> int:
+        """For each prompt."""
+        return self.n or 1
 
     @property
     def wants_usage_chunk(self) -> bool:
@@ -117,7 +163,11 @@ class ChatMessage(_Strict):
 class ChatBody(GenerationBody):
     messages: list[ChatMessage] = Field(min_length=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
 
 
 class CompletionBody(GenerationBody):
     prompt: Annotated[tuple[Prompt, ...], PlainValidator(_prompts)]
+    logprobs: int | None = Field(default=None, ge=0, le=5)
+    best_of: int | None = Field(default=None, ge=1)

@@ -9,6 +9,8 @@ from starlette.types import Receive, Scope, Send
 
 from outrider_serving.api.dialect import Answer, Dialect, Json, compact
 from outrider_serving.api.errors import ApiError
+from outrider_serving.api.logprobs import TokenTexts
+from outrider_serving.engine.logprobs import TokenLogprob
 from outrider_serving.engine.request import Delta, FinishReason
 
 EVENT_STREAM_HEADERS = [
@@ -38,11 +40,15 @@ class Sink(Protocol):
 class WholeAnswer:
     """Collects the choices and sends them at once."""
 
-    def __init__(self, dialect: Dialect[Any], answer: Answer, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, dialect: Dialect[Any], answer: Answer, texts: TokenTexts, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         self._dialect = dialect
+        self._token_texts = texts
         self._answer = answer
         self._asgi = (scope, receive, send)
         self._texts: dict[int, list[str]] = {}
+        self._logprobs: dict[int, list[TokenLogprob]] = {}
         self._finish_reasons: dict[int, FinishReason] = {}
 
     @property
@@ -51,17 +57,22 @@ class WholeAnswer:
 
     async def put(self, index: int, delta: Delta) -> None:
         self._texts.setdefault(index, []).append(delta.text)
+        self._logprobs.setdefault(index, []).extend(delta.logprobs)
         if delta.finish_reason:
             self._finish_reasons[index] = delta.finish_reason
 
     async def finish(self) -> None:
         choices = [
-            self._dialect.whole_choice(index, "".join(self._texts[index]), reason)
+            self._dialect.whole_choice(index, "".join(self._texts[index]), reason, self._worded(index))
             for index, reason in sorted(self._finish_reasons.items())
         ]
         body = self._answer.head(self._dialect.whole_object)
         body |= {"choices": choices, "usage": self._answer.usage.body()}
         await JSONResponse(body)(*self._asgi)
+
+    def _worded(self, index: int) -> Json | None:
+        entries = self._logprobs[index]
+        return self._dialect.logprobs(entries, self._token_texts, 0) if entries else None
 
     async def fail(self, error: ApiError) -> None:
         await error.response()(*self._asgi)
@@ -71,8 +82,12 @@ class EventStream:
     """Sends each delta as it comes. The response starts with the first one, so that whatever fails before it
     still gets a status of its own; what fails later is sent as an event, and no [DONE] follows it."""
 
-    def __init__(self, dialect: Dialect[Any], answer: Answer, send: Send, *, include_usage: bool) -> None:
+    def __init__(
+        self, dialect: Dialect[Any], answer: Answer, texts: TokenTexts, send: Send, *, include_usage: bool
+    ) -> None:
         self._dialect = dialect
+        self._token_texts = texts
+        self._said: dict[int, int] = {}
         self._answer = answer
         self._send = send
         self._include_usage = include_usage
@@ -92,8 +107,14 @@ class EventStream:
             opening = self._dialect.opening_choice(index)
             if opening is not None:
                 await self._choice(opening)
-        if delta.text or delta.finish_reason:
-            await self._choice(self._dialect.chunk_choice(index, delta.text, delta.finish_reason))
+        if delta.text or delta.finish_reason or delta.logprobs:
+            logprobs = self._worded(index, delta) if delta.logprobs else None
+            await self._choice(self._dialect.chunk_choice(index, delta.text, delta.finish_reason, logprobs))
+
+    def _worded(self, index: int, delta: Delta) -> Json:
+        offset = self._said.get(index, 0)
+        self._said[index] = offset + sum(len(self._token_texts[entry.token].text) for entry in delta.logprobs)
+        return self._dialect.logprobs(delta.logprobs, self._token_texts, offset)
 
     async def finish(self) -> None:
         if self._include_usage:

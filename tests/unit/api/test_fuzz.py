@@ -24,6 +24,16 @@ nearly = {
     "seed": st.integers(-(2**64), 2**64),
     "stop": st.lists(st.text(max_size=3), max_size=5),
     "stream": st.booleans(),
+    "n": st.integers(0, 3),
+    "top_k": st.integers(-2, 9),
+    "min_p": st.floats(0, 1),
+    "presence_penalty": st.floats(-2.5, 2.5),
+    "frequency_penalty": st.floats(-2, 2),
+    "repetition_penalty": st.floats(0, 3),
+    "logit_bias": st.dictionaries(st.integers(0, 300).map(str), st.floats(-101, 101), max_size=3),
+    "min_tokens": st.integers(0, 9),
+    "stop_token_ids": st.lists(st.integers(-1, 300), max_size=3),
+    "logprobs": st.booleans() | st.integers(0, 6),
 }
 messages = st.lists(
     st.fixed_dictionaries(
