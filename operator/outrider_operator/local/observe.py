@@ -18,9 +18,9 @@ TIMEOUT_S = 2.0
 
 @dataclass(frozen=True)
 class DraftLink:
-    """The draft as the target sees it, from the target's /health."""
+    """A draft as the target sees it, from the target's /health."""
 
-    state: str  # None, Connecting, Connected, Incompatible
+    state: str  # None, Connecting, Connected, Incompatible, Resting, Draining
     reason: str = ""
 
 
@@ -38,13 +38,15 @@ class RoleView:
         return self.name == "target"
 
 
-def parse_link(health: object) -> DraftLink | None:
-    """The draft's state out of the body of /health; None when it is not said there."""
-    for key in ("speculation", "draft"):
-        health = health.get(key) if isinstance(health, dict) else None
-    if not isinstance(health, dict) or "state" not in health:
-        return None
-    return DraftLink(str(health["state"]), str(health.get("reason") or ""))
+def parse_links(health: object) -> dict[str, DraftLink]:
+    """The state of each draft by its address, out of the body of /health; those of which it says none are left out."""
+    speculation = health.get("speculation") if isinstance(health, dict) else None
+    drafts = speculation.get("drafts") if isinstance(speculation, dict) else None
+    return {
+        str(draft["address"]): DraftLink(str(draft["state"]), str(draft.get("reason") or ""))
+        for draft in (drafts if isinstance(drafts, list) else ())
+        if isinstance(draft, dict) and {"address", "state"} <= draft.keys()
+    }
 
 
 class Window:
@@ -75,7 +77,7 @@ class Observer:
     def __init__(self, roles: Iterable[Role]) -> None:
         self._roles = {role.plan.name: role for role in roles}
         self._windows = {name: Window() for name in self._roles}
-        self._link: DraftLink | None = None
+        self._links: dict[str, DraftLink] = {}
         self._client = httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False)
 
     async def close(self) -> None:
@@ -84,7 +86,7 @@ class Observer:
 
     async def read(self) -> None:
         """Takes one reading of everything that answers."""
-        await asyncio.gather(*(self._scrape(role) for role in self._roles.values()), self._read_link())
+        await asyncio.gather(*(self._scrape(role) for role in self._roles.values()), self._read_links())
 
     def views(self) -> list[RoleView]:
         """The rows as last read, the target first."""
@@ -94,7 +96,8 @@ class Observer:
         ends = self._windows[name].ends()
         if name == "target":
             return RoleView(name, role.status, target_rates(*ends) if ends else None)
-        return RoleView(name, role.status, draft_rates(*ends) if ends else None, self._link)
+        link = self._links.get(role.plan.grpc_address or "")
+        return RoleView(name, role.status, draft_rates(*ends) if ends else None, link)
 
     async def _scrape(self, role: Role) -> None:
         window = self._windows[role.plan.name]
@@ -109,15 +112,15 @@ class Observer:
             except ValueError:
                 window.clear()
 
-    async def _read_link(self) -> None:
+    async def _read_links(self) -> None:
         target = self._roles["target"]
         answer = None
         if target.status.phase is Phase.READY:
             answer = await self._get(f"{target.plan.http_url}/health")
         try:
-            self._link = parse_link(answer.json()) if answer is not None else None
+            self._links = parse_links(answer.json()) if answer is not None else {}
         except ValueError:
-            self._link = None
+            self._links = {}
 
     async def _get(self, url: str) -> httpx.Response | None:
         try:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from outrider_operator.local.ports import LOOPBACK
+
 LONGEST_GRACE_S = 10.0
 DEFAULT_GRACE_S = 30.0  # Kubernetes' own default
 HF_HOME = "HF_HOME"
@@ -36,6 +38,7 @@ class ProcessPlan:
     folders: tuple[Path, ...]  # to be made before the start
     probe: Probe
     grace_s: float
+    grpc_address: str | None = None  # where a draft is reached by the target
     cores: tuple[int, ...] | None = None  # None: all of the machine's
 
     @property
@@ -53,6 +56,7 @@ def plan_process(
     """
     pod = deployment["spec"]["template"]["spec"]
     [container] = pod["containers"]
+    ports = _named_ports(container)
     mounts = local_mounts(pod, container, private_folder / name)
     return ProcessPlan(
         name=name,
@@ -62,6 +66,7 @@ def plan_process(
         folders=tuple(mounts.values()),
         probe=_probe(container),
         grace_s=min(LONGEST_GRACE_S, float(pod.get("terminationGracePeriodSeconds", DEFAULT_GRACE_S))),
+        grpc_address=f"{LOOPBACK}:{ports['grpc']}" if "grpc" in ports else None,
     )
 
 
@@ -95,13 +100,16 @@ def _moved(value: str, mounts: Mapping[PurePosixPath, Path]) -> str:
     return value
 
 
+def _named_ports(container: Mapping[str, Any]) -> dict[str, int]:
+    return {port["name"]: port["containerPort"] for port in container.get("ports", []) if "name" in port}
+
+
 def _probe(container: Mapping[str, Any]) -> Probe:
     probe = container["readinessProbe"]
     get = probe["httpGet"]
-    named_ports = {port.get("name"): port["containerPort"] for port in container.get("ports", [])}
-    port = named_ports.get(get["port"], get["port"])
+    port = _named_ports(container).get(get["port"], get["port"])
     return Probe(
-        url=f"http://127.0.0.1:{port}{get.get('path', '/')}",
+        url=f"http://{LOOPBACK}:{port}{get.get('path', '/')}",
         period_s=float(probe.get("periodSeconds", 10)),
         timeout_s=float(probe.get("timeoutSeconds", 1)),
         failures=int(probe.get("failureThreshold", 3)),

@@ -2,7 +2,8 @@
 
 What it is to do differently comes in the environment, as STAND_IN_TARGET or STAND_IN_DRAFT, a JSON object:
 refuse (text: exit 2 with it), crash (exit code: before it is ready), deaf (true: SIGTERM is ignored),
-child (true: starts a process of its own), link (what the target says of its draft). What it was told it writes down
+child (true: starts a process of its own), link (what the target says of its draft, or
+of all), links (of each). What it was told it writes down
 under its name in the run: target, draft, or of several drafts draft-1, draft-2 …
 """
 
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
@@ -41,12 +43,13 @@ def main() -> None:
 def serve(role: str, flags: dict[str, str], wish: dict[str, object]) -> None:
     """Answers /ready, /health and /metrics; /ready only after a moment, as if a model were loading."""
     started_s = time.monotonic()
+    told_of = [arg.split("=", 1)[1] for arg in sys.argv[1:] if arg.startswith("--draft=")]
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             elapsed_s = time.monotonic() - started_s
             status = 503 if self.path == "/ready" and elapsed_s < 0.6 else 200
-            body = {"/health": health(wish), "/metrics": metrics(role, elapsed_s)}.get(self.path, "")
+            body = {"/health": health(wish, told_of), "/metrics": metrics(role, elapsed_s)}.get(self.path, "")
             self.send_response(status)
             self.send_header("Content-Length", str(len(body.encode())))
             self.end_headers()
@@ -60,9 +63,11 @@ def serve(role: str, flags: dict[str, str], wish: dict[str, object]) -> None:
     http.server.ThreadingHTTPServer((flags["host"], port), Handler).serve_forever()
 
 
-def health(wish: dict[str, object]) -> str:
+def health(wish: dict[str, Any], drafts: list[str]) -> str:
     link = wish.get("link", {"state": "Connected", "model": "a draft", "reason": ""})
-    return json.dumps({"status": "ok", "model": "a", "speculation": {"mode": "Auto", "draft": link}})
+    links = wish.get("links", [link] * len(drafts))
+    each = [{"address": address, **of_draft} for address, of_draft in zip(drafts, links, strict=True)]
+    return json.dumps({"status": "ok", "model": "a", "speculation": {"mode": "Auto", "draft": link, "drafts": each}})
 
 
 def metrics(role: str, elapsed_s: float) -> str:

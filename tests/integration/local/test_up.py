@@ -233,6 +233,15 @@ def test_an_incompatible_draft_is_told_with_the_targets_reason(up: Up) -> None:
     up.sees("draft: Incompatible: another tokenizer")
 
 
+def test_what_the_target_says_of_each_draft_stands_in_its_own_line(up: Up) -> None:
+    up.edit("spec", "draft", "replicas", value=2)
+    connected = {"state": "Connected", "reason": ""}
+    up.start(target={"links": [{"state": "Resting", "reason": "silent for 3 s"}, connected]})
+    up.sees("draft-1: Resting: silent for 3 s")
+    up.sees("draft-2: Connected")
+    assert not any("draft-1: Connected" in line for line in up.lines())
+
+
 def test_json_is_an_object_a_line_and_people_are_told_elsewhere(up: Up) -> None:
     up.start("--json")
 

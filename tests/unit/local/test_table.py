@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 from outrider_operator.local import table
-from outrider_operator.local.observe import DraftLink, RoleView, parse_link
+from outrider_operator.local.observe import DraftLink, RoleView, parse_links
 from outrider_operator.local.rates import DraftRates, TargetRates
 from outrider_operator.local.role import Phase, RoleStatus
 from rich.console import Console
@@ -129,11 +129,17 @@ def test_the_curl_line_is_one_shell_command_with_a_json_body() -> None:
     assert json.loads(words[-1])["model"] == "coder"
 
 
-def test_the_link_is_read_out_of_the_targets_health() -> None:
-    body = {"speculation": {"draft": {"state": "Incompatible", "model": "a", "reason": "why"}}}
-    assert parse_link(body) == DraftLink("Incompatible", "why")
+def test_each_drafts_link_is_read_out_of_the_targets_health() -> None:
+    refused = {"address": "127.0.0.1:50051", "state": "Incompatible", "model": "a", "reason": "why", "sequences": 0}
+    used = {"address": "127.0.0.1:50052", "state": "Connected", "model": "b", "reason": "", "sequences": 3}
+    assert parse_links({"speculation": {"drafts": [refused, used]}}) == {
+        "127.0.0.1:50051": DraftLink("Incompatible", "why"),
+        "127.0.0.1:50052": DraftLink("Connected"),
+    }
 
 
-@pytest.mark.parametrize("body", [None, [], {}, {"speculation": None}, {"speculation": {"draft": {}}}])
+@pytest.mark.parametrize(
+    "body", [None, [], {}, {"speculation": None}, {"speculation": {"drafts": None}}, {"speculation": {"drafts": [{}]}}]
+)
 def test_health_that_says_nothing_of_a_draft_is_no_link(body: object) -> None:
-    assert parse_link(body) is None
+    assert parse_links(body) == {}
