@@ -12,6 +12,7 @@ import torch
 import typer
 
 from outrider_serving.cli import FlagError
+from outrider_serving.engine.quantization import Quantization
 
 
 class Dtype(StrEnum):
@@ -36,6 +37,10 @@ MirrorFlag = Annotated[
 RevisionFlag = Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit on the hub.")]
 DtypeFlag = Annotated[
     Dtype, typer.Option("--dtype", help="auto: the checkpoint's own where this machine computes in it fast.")
+]
+QuantizationFlag = Annotated[
+    Quantization | None,
+    typer.Option("--quantization", help="8-bit weights, faster; fp8 on a GPU only. Of a target they change the text."),
 ]
 MaxModelLenFlag = Annotated[
     int,

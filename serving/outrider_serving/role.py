@@ -12,6 +12,7 @@ from outrider_serving import flags, loading
 from outrider_serving.cli import FlagError
 from outrider_serving.engine.attention import ATTENTION, UnsupportedModel
 from outrider_serving.engine.model_runner import ModelRunner
+from outrider_serving.engine.quantization import Quantization, UnsupportedQuantization
 from outrider_serving.engine.warmup import measure_forwards
 
 log = structlog.get_logger()
@@ -35,6 +36,7 @@ def load_role(
     dtype: flags.Dtype,
     max_model_len: int,
     model_name: str | None = None,
+    quantization: Quantization | None = None,
 ) -> Role:
     """Loads and warms up the model that the flags name. Raises FlagError for what they name wrongly."""
     threads = flags.use_own_cores()
@@ -47,9 +49,11 @@ def load_role(
     except ValueError as error:
         raise FlagError("--model", str(error)) from None
     length = flags.context_length(max_model_len, own_length)
-    runner = ModelRunner(model)
     try:
+        runner = ModelRunner(model, quantization)
         forwards_s = dict(measure_forwards(runner))
+    except UnsupportedQuantization as error:
+        raise FlagError("--quantization", str(error)) from None
     except UnsupportedModel as error:
         raise FlagError("--model", f"{uri}: {error}") from None
     role = Role(model_name or flags.model_name(uri), runner, tokenizer, length, forwards_s)
@@ -57,6 +61,7 @@ def load_role(
         "model loaded",
         model=role.model_name,
         dtype=str(model.dtype).removeprefix("torch."),
+        quantization=quantization,
         threads=threads,
         seconds=round(time.perf_counter() - started, 1),
         forward_ms={rows: round(1000 * seconds, 1) for rows, seconds in role.forwards_s.items()},

@@ -40,6 +40,7 @@ def serve(
     model_mirror: flags.MirrorFlag = None,
     revision: flags.RevisionFlag = None,
     dtype: flags.DtypeFlag = flags.Dtype.AUTO,
+    quantization: flags.QuantizationFlag = None,
     max_model_len: flags.MaxModelLenFlag = 0,
     max_num_seqs: flags.MaxNumSeqsFlag = 16,
     host: flags.HostFlag = "0.0.0.0",
@@ -54,7 +55,9 @@ def serve(
     probes = flags.listen("--http-port", host, http_port)
     flags.listen("--port", host, port).close()
     thread = EngineThread()
-    role = thread.call(lambda: load_role(model, model_mirror, revision, dtype, max_model_len))
+    role = thread.call(
+        lambda: load_role(model, model_mirror, revision, dtype, max_model_len, quantization=quantization)
+    )
     about = Description(
         model=role.model_name,
         tokenizer_fingerprint=loading.tokenizer_fingerprint(role.tokenizer),

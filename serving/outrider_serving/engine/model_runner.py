@@ -10,12 +10,16 @@ from transformers import PreTrainedModel
 from outrider_serving.engine.attention import ATTENTION, PackedBatch, Rows
 from outrider_serving.engine.kv_cache import KVShape, SequenceKV
 from outrider_serving.engine.packed_linear import pack, packable
+from outrider_serving.engine.quantization import Quantization, quantize
 
 
 class ModelRunner:
-    """A model loaded with `attn_implementation=ATTENTION`, and the shape of its cache."""
+    """A model loaded with `attn_implementation=ATTENTION`, and the shape of its cache.
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    Its weights are put as this machine reads them fastest, quantised if asked. Raises UnsupportedQuantization.
+    """
+
+    def __init__(self, model: PreTrainedModel, quantization: Quantization | None = None) -> None:
         if model.config._attn_implementation != ATTENTION:
             raise ValueError(f"load the model with attn_implementation={ATTENTION!r}")
         self.model = model
@@ -29,6 +33,8 @@ class ModelRunner:
             device=model.device,
         )
         self.vocabulary_size: int = model.get_output_embeddings().weight.shape[0]
+        if quantization is not None:
+            quantize(model, quantization)
         if packable(model):
             pack(model)
 

@@ -69,6 +69,7 @@ def serve(
         typer.Option("--served-model-name", help="What requests call the model; its org/name if absent."),
     ] = None,
     dtype: flags.DtypeFlag = flags.Dtype.AUTO,
+    quantization: flags.QuantizationFlag = None,
     max_model_len: flags.MaxModelLenFlag = 0,
     max_num_seqs: flags.MaxNumSeqsFlag = 8,
     host: flags.HostFlag = "0.0.0.0",
@@ -125,7 +126,9 @@ def serve(
     _check_names(draft or [])
     listener = flags.listen("--port", host, port)
     thread = EngineThread()
-    role = thread.call(lambda: load_role(model, model_mirror, revision, dtype, max_model_len, served_model_name))
+    role = thread.call(
+        lambda: load_role(model, model_mirror, revision, dtype, max_model_len, served_model_name, quantization)
+    )
     drafts = draft if draft and mode is not Mode.OFF else []
     return uvloop.run(_serve(thread, role, policy, placement, max_num_seqs, listener, drafts))
 
