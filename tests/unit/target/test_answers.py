@@ -1,0 +1,84 @@
+"""What a request's sampling does to its answer, with a draft and without."""
+
+from __future__ import annotations
+
+import pytest
+from outrider_serving.engine.request import Delta, SamplingParams
+from outrider_serving.target import step as step_module
+from outrider_serving.target.choosing import at_once
+from outrider_serving.target.speculation import SpeculationPolicy
+from outrider_serving.target.step import TargetStep
+from support.inprocess import HandCarried, draft_engine, generate, sequence_of, shape_of, target_step
+from support.pair import VOCABULARY, random_pair
+
+PAIR = random_pair(0.1)
+PROMPT = [5, 6, 7, 8, 5, 6]
+OFF = SpeculationPolicy(mode="Off")
+ALWAYS = SpeculationPolicy(mode="Always")
+
+
+def drafted() -> TargetStep:
+    return target_step(PAIR.target, ALWAYS, HandCarried(draft_engine(PAIR.draft), shape_of(ALWAYS), VOCABULARY))
+
+
+def deltas_of(step: TargetStep, sampling: SamplingParams) -> list[Delta]:
+    said: list[Delta] = []
+    step.scheduler.add(sequence_of(step, PROMPT, sampling, said.append))
+    while step.step() is not None:
+        pass
+    return said
+
+
+def answer(sampling: SamplingParams) -> list[int]:
+    return generate(target_step(PAIR.target, OFF), [PROMPT], sampling)[0]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_log_probabilities_are_the_models_own_and_the_same_with_a_draft(temperature: float) -> None:
+    sampling = SamplingParams(max_tokens=30, temperature=temperature, seed=2, frequency_penalty=1.0, logprobs=3)
+    plain, fast = deltas_of(target_step(PAIR.target, OFF), sampling), deltas_of(drafted(), sampling)
+    entries = [entry for delta in plain for entry in delta.logprobs]
+    others = [entry for delta in fast for entry in delta.logprobs]
+    assert len(fast) < len(plain)
+    assert [entry.token for entry in entries] == [token for delta in plain for token in delta.tokens]
+    assert [entry.token for entry in others] == [entry.token for entry in entries]
+    for entry, other in zip(entries, others, strict=True):
+        assert other.logprob == pytest.approx(entry.logprob, abs=1e-4)
+        assert [token for token, _ in other.top] == [token for token, _ in entry.top]
+        assert all(entry.logprob <= best for token, best in entry.top[:1] if token != entry.token)
+    unpenalised = SamplingParams(max_tokens=30, temperature=temperature, seed=2, logprobs=3)
+    # The first token's penalties are none yet.
+    assert deltas_of(drafted(), unpenalised)[0].logprobs == fast[0].logprobs
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_device_that_makes_all_choices_at_once_gives_the_same_answer(
+    temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampling = SamplingParams(max_tokens=30, temperature=temperature, top_p=0.9, seed=2, repetition_penalty=1.2)
+    expected = answer(sampling)
+    monkeypatch.setattr(step_module, "choosers", at_once)
+    assert generate(drafted(), [PROMPT], sampling)[0] == expected
+
+
+def test_a_stop_token_ends_the_answer_but_not_before_min_tokens() -> None:
+    free = answer(SamplingParams(max_tokens=30, temperature=0.0))
+    ending = SamplingParams(max_tokens=30, temperature=0.0, stop_token_ids=(free[4],))
+    assert answer(ending) == free[: free.index(free[4]) + 1]
+    last = deltas_of(drafted(), ending)[-1]
+    assert (last.finish_reason, last.tokens[-1]) == ("stop", free[4])
+    late = answer(SamplingParams(max_tokens=30, temperature=0.0, stop_token_ids=(free[4],), min_tokens=12))
+    assert len(late) >= 12
+    assert free[4] not in late[:11]
+
+
+def test_penalties_bias_and_cuts_do_what_they_are_for() -> None:
+    def distinct(**changed: float) -> int:
+        return len(set(answer(SamplingParams(max_tokens=60, temperature=0.0, **changed))))  # type: ignore[arg-type]
+
+    assert distinct(frequency_penalty=2.0, presence_penalty=2.0) > distinct(frequency_penalty=-2.0)
+    assert distinct(repetition_penalty=3.0) > distinct(repetition_penalty=0.5)
+    assert answer(SamplingParams(max_tokens=5, temperature=0.0, logit_bias=((9, 100.0),))) == [9] * 5
+    greedy = answer(SamplingParams(max_tokens=20, temperature=0.0))
+    for narrow in ({"top_k": 1}, {"min_p": 1.0}, {"top_p": 1e-6}):
+        assert answer(SamplingParams(max_tokens=20, temperature=1.5, seed=1, **narrow)) == greedy
