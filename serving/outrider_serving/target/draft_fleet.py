@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 
@@ -163,8 +163,9 @@ class DraftFleet:
     def ask(self, asks: Many[Ask]) -> None:
         with self._changed:
             now_s = self._clock()
+            going_on = self._places(now_s).keys()
             for ask in asks:
-                self._settle(ask.sequence, now_s)
+                self._settle(ask.sequence, going_on, now_s)
             self._even_out(asks, now_s)
             self._tell(asks)
 
@@ -178,15 +179,15 @@ class DraftFleet:
         for member, its_asks in by_member.items():
             member.drafter.ask(its_asks)
 
-    def _settle(self, sequence: int, now_s: float) -> None:
-        """Gives the sequence a draft that can go on with it, if there is one."""
+    def _settle(self, sequence: int, going_on: Collection[Member], now_s: float) -> None:
+        """Gives the sequence a draft of those that can go on with it, if there is one."""
         home = self._homes.get(sequence)
         if home is None:
             home = self._homes[sequence] = Home(now=self._place(set(), now_s))
             return
         self._leave_those_lost(home, sequence, now_s)
         self._take_over(home, sequence, now_s)
-        if home.next is None and (home.now is None or not home.now.stays or home.now.rests(now_s)):
+        if home.next is None and home.now not in going_on:
             others = home.refused if home.now is None else {*home.refused, home.now}
             self._begin_move(home, self._place(others, now_s), now_s)
 

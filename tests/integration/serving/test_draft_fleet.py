@@ -258,6 +258,21 @@ async def test_a_silent_draft_rests_after_two_steps_and_its_sequences_move() -> 
     assert max(report.tree_hits for report in reports) == len(PROMPTS)
 
 
+async def test_when_every_draft_is_silent_no_sequence_is_handed_to_and_fro() -> None:
+    brief = replace(POLICY, draft_patience_s=0.01)
+    async with (
+        scripted(lambda _: None) as (one, first),
+        scripted(lambda _: None) as (two, second),
+        fleet_of(first, second, policy=brief) as fleet,
+    ):
+        await until(lambda: fleet.connected == 2)
+        tokens, _ = await run(target_step(PAIR.target, brief, fleet), prompts=PROMPTS)
+        assert {report.state for report in fleet.reports} == {"Resting"}
+        await until(lambda: one.opened + two.opened >= len(PROMPTS))
+        assert one.opened + two.opened == len(PROMPTS)
+    assert tokens == await plain(PROMPTS)
+
+
 async def test_a_draft_that_is_full_gets_no_more_than_it_takes_and_the_rest_go_elsewhere() -> None:
     async with (
         draft_server(max_num_seqs=1) as small,
