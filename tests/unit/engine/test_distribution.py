@@ -162,8 +162,8 @@ def test_a_verifier_that_accepts_a_likely_child_now_and_then_is_caught() -> None
 
     def eager(tree: Tree, choose: Callable[[int], Choice]) -> Walk:
         walk = verify(tree, choose)
-        if turns.pop() < 0.2:
-            return Walk((0,), (Choice(tree.tokens[0]), choose(0)))
+        if turns.pop() < 0.1:
+            return Walk((1,), (Choice(tree.tokens[1]), choose(1)))
         return walk
 
     counts, _ = pairs(CASES["plain"], eager, FEWER_SAMPLES)
