@@ -18,6 +18,8 @@ from outrider_serving.target.sequence import Sequence
 # A running average of the last few hundred steps.
 GAIN_FADE = 0.995
 PATIENCE_STEPS = 2.0
+# A message there and back, on a busy machine: where a step takes a millisecond, two of them are less.
+LEAST_PATIENCE_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ class Speculation:
         if self._policy.draft_patience_s is not None:
             return self._policy.draft_patience_s, self._policy.draft_patience_s
         first = max(s.prefill_s if s.output_length <= 1 else 0.0 for s in decoding)
-        silence_s = PATIENCE_STEPS * self.step_time.of(len(decoding)) + first
+        silence_s = max(LEAST_PATIENCE_S, PATIENCE_STEPS * self.step_time.of(len(decoding))) + first
         return silence_s, silence_s * (self._policy.max_depth + 1)
 
     def _select(self, decoding: list[Sequence], trees: list[Tree], spent_s: float) -> Selection:
