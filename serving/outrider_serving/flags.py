@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
 from typing import Annotated
@@ -12,7 +13,12 @@ import torch
 import typer
 
 from outrider_serving.cli import FlagError
+from outrider_serving.engine.memory import free_bytes, parse_size
 from outrider_serving.engine.quantization import Quantization
+
+# The rest of a CPU's memory is others' too; a GPU is this process's alone, but for what a forward needs.
+FRACTION_OF_CPU = 0.5
+FRACTION_OF_GPU = 0.9
 
 
 class Dtype(StrEnum):
@@ -47,6 +53,16 @@ MaxModelLenFlag = Annotated[
     typer.Option("--max-model-len", min=0, help="Tokens of prompt and answer together; 0: the model's own."),
 ]
 MaxNumSeqsFlag = Annotated[int, typer.Option("--max-num-seqs", min=1, help="Sequences that run at once; more wait.")]
+KVCacheMemoryFlag = Annotated[
+    str | None, typer.Option("--kv-cache-memory", help="Memory of the KV cache, like 4Gi; absent: a fraction.")
+]
+KVCacheFractionFlag = Annotated[
+    float | None,
+    typer.Option(
+        "--kv-cache-fraction",
+        help="Share of the memory free after loading that the KV cache may take; absent: 0.5 on a CPU, 0.9 on a GPU.",
+    ),
+]
 HostFlag = Annotated[str, typer.Option("--host", help="Address to listen on.")]
 VersionFlag = Annotated[
     bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
@@ -74,6 +90,33 @@ def use_own_cores() -> int:
     threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     return threads
+
+
+@dataclass(frozen=True)
+class KVCacheSize:
+    """What the KV cache may take: bytes, or else a share of what is free after loading; for so many sequences."""
+
+    memory_bytes: int | None
+    fraction: float | None
+    max_num_seqs: int
+
+    def allowed_bytes(self, device: torch.device) -> int:
+        if self.memory_bytes is not None:
+            return self.memory_bytes
+        default = FRACTION_OF_GPU if device.type == "cuda" else FRACTION_OF_CPU
+        return int((self.fraction or default) * free_bytes(device))
+
+
+def kv_cache_size(memory: str | None, fraction: float | None, max_num_seqs: int) -> KVCacheSize:
+    """Raises FlagError for an amount that is none and a share that is not within 0 and 1."""
+    if fraction is not None and not 0 < fraction <= 1:
+        raise FlagError("--kv-cache-fraction", f"{fraction} is not a share; give a value above 0 and at most 1")
+    if memory is not None and fraction is not None:
+        raise FlagError("--kv-cache-fraction", "--kv-cache-memory is given too; give one of them")
+    try:
+        return KVCacheSize(None if memory is None else parse_size(memory), fraction, max_num_seqs)
+    except ValueError as error:
+        raise FlagError("--kv-cache-memory", str(error)) from None
 
 
 def model_name(uri: str) -> str:

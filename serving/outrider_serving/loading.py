@@ -230,6 +230,24 @@ def model_context_length(config: PreTrainedConfig) -> int:
     return length
 
 
+def steady_rope_length(config: PreTrainedConfig) -> int | None:
+    """The tokens up to which every position has one RoPE; None where that is so at any length.
+
+    "dynamic" and "longrope" take other frequencies for the whole batch as soon as one position in it is past this, so
+    that one long request would change what others are answered.
+    """
+    text = config.get_text_config()
+    rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
+    # Of a model with several kinds of layers: one entry a kind.
+    kinds = [rope, *(value for value in rope.values() if isinstance(value, dict))]
+    if not any(kind.get("rope_type", kind.get("type")) in ("dynamic", "longrope") for kind in kinds):
+        return None
+    originals = [kind.get("original_max_position_embeddings") for kind in kinds]
+    originals.append(getattr(text, "original_max_position_embeddings", None))
+    named = [length for length in originals if isinstance(length, int)]
+    return min(named) if named else model_context_length(config)
+
+
 def eos_token_ids(
     config: PreTrainedConfig,
     generation_config: GenerationConfig | None,

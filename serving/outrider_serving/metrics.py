@@ -53,6 +53,9 @@ class StepFigures(Protocol):
     accepted_per_position: list[int]
     near_ties: int
     tolerated: int
+    preemptions: int
+    prefix_queries: int
+    prefix_hits: int
     asked: int
     tree_hits: int
     draft_wait_s: float
@@ -64,10 +67,9 @@ class StepFigures(Protocol):
 class TargetMetrics:
     """Counters of the engine's thread; prometheus_client's own locks make them safe to scrape from another."""
 
-    def __init__(self, registry: CollectorRegistry, model_name: str, kv_rows: int) -> None:
+    def __init__(self, registry: CollectorRegistry, model_name: str) -> None:
         named = _Named(registry, model_name)
         self._model_name = model_name
-        self._kv_rows = kv_rows
         self._drafts = named.counter("spec_decode_num_drafts", "Trees verified.")
         self._draft_tokens = named.counter("spec_decode_num_draft_tokens", "Nodes of the trees verified.")
         self._accepted = named.counter("spec_decode_num_accepted_tokens", "Nodes accepted, bonus tokens not counted.")
@@ -97,17 +99,22 @@ class TargetMetrics:
             LATENCY_BUCKETS_S,
         )
         self._e2e = named.histogram("e2e_request_latency_seconds", "Arrival to last token.", LONG_BUCKETS_S)
-        self._running = named.gauge("num_requests_running", "Requests that hold KV rows.")
+        self._running = named.gauge("num_requests_running", "Requests that hold KV blocks.")
         self._waiting = named.gauge("num_requests_waiting", "Requests that wait for a place.")
-        self._kv_usage = named.gauge("kv_cache_usage_perc", "KV rows in use, as a share of those allowed, 0 to 1.")
+        self._kv_usage = named.gauge("kv_cache_usage_perc", "Share of the KV pool's blocks that requests hold, 0 to 1.")
+        self._preemptions = named.counter(
+            "num_preemptions", "Requests put back to wait because KV blocks ran out, to be read anew."
+        )
+        self._prefix_queries = named.counter("prefix_cache_queries", "Tokens looked up in the prefix cache.")
+        self._prefix_hits = named.counter("prefix_cache_hits", "Tokens found there, which need not be read.")
         self._gain = named.gauge("speculation_goodput_gain", "Tokens a second over those of plain decoding, lately.")
         self._gain.set(1.0)
         self._connected = named.gauge("draft_connected", "Compatible drafts that are connected.")
 
-    def set_load(self, running: int, waiting: int, kv_rows: int) -> None:
+    def set_load(self, running: int, waiting: int, kv_usage: float) -> None:
         self._running.set(running)
         self._waiting.set(waiting)
-        self._kv_usage.set(kv_rows / self._kv_rows)
+        self._kv_usage.set(kv_usage)
 
     def follow_drafts(self, connected: Callable[[], int]) -> None:
         """`connected`, how many are, is asked at each scrape."""
@@ -116,6 +123,9 @@ class TargetMetrics:
     def record(self, report: StepFigures, goodput_gain: float) -> None:
         name = self._model_name
         self._prompt.inc(report.prompt_tokens)
+        self._preemptions.inc(report.preemptions)
+        self._prefix_queries.inc(report.prefix_queries)
+        self._prefix_hits.inc(report.prefix_hits)
         self._generated.inc(report.decoded_tokens + report.first_tokens)
         if not report.decoded_sequences:
             return

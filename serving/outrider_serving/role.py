@@ -11,11 +11,16 @@ from transformers import PreTrainedTokenizerBase
 from outrider_serving import flags, loading
 from outrider_serving.cli import FlagError
 from outrider_serving.engine.attention import ATTENTION, UnsupportedModel
+from outrider_serving.engine.kv_pool import BLOCK_TOKENS, blocks_for
+from outrider_serving.engine.memory import pool_blocks
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.quantization import Quantization, UnsupportedQuantization
 from outrider_serving.engine.warmup import measure_forwards
 
 log = structlog.get_logger()
+
+# 256 tokens: what warm-up reads, and the shortest context worth serving.
+LEAST_BLOCKS = 16
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ def load_role(
     revision: str | None,
     dtype: flags.Dtype,
     max_model_len: int,
+    kv_cache: flags.KVCacheSize,
     model_name: str | None = None,
     quantization: Quantization | None = None,
 ) -> Role:
@@ -49,8 +55,13 @@ def load_role(
     except ValueError as error:
         raise FlagError("--model", str(error)) from None
     length = flags.context_length(max_model_len, own_length)
+    steady = loading.steady_rope_length(model.config)
+    if steady is not None and length > steady:
+        reason = f"one request of more than {steady} tokens would change what this model's RoPE gives the others"
+        raise FlagError("--max-model-len", f"{reason}; give at most {steady}")
     try:
         runner = ModelRunner(model, quantization)
+        _take_memory(runner, kv_cache, length)
         forwards_s = dict(measure_forwards(runner))
     except UnsupportedQuantization as error:
         raise FlagError("--quantization", str(error)) from None
@@ -63,7 +74,24 @@ def load_role(
         dtype=str(model.dtype).removeprefix("torch."),
         quantization=quantization,
         threads=threads,
+        kv_cache_tokens=runner.pool.blocks * BLOCK_TOKENS,
+        kv_cache_mib=runner.pool.blocks * runner.kv_shape.block_bytes >> 20,
         seconds=round(time.perf_counter() - started, 1),
         forward_ms={rows: round(1000 * seconds, 1) for rows, seconds in role.forwards_s.items()},
     )
     return role
+
+
+def _take_memory(runner: ModelRunner, kv_cache: flags.KVCacheSize, max_model_len_tokens: int) -> None:
+    """Raises FlagError when the memory allowed does not hold even a short sequence."""
+    shape = runner.kv_shape
+    allowed = kv_cache.allowed_bytes(shape.device)
+    blocks = pool_blocks(shape, allowed, kv_cache.max_num_seqs, max_model_len_tokens)
+    least = min(LEAST_BLOCKS, blocks_for(max_model_len_tokens))
+    if blocks < least:
+        flag = "--kv-cache-fraction" if kv_cache.memory_bytes is None else "--kv-cache-memory"
+        needed = least * shape.block_bytes
+        raise FlagError(
+            flag, f"{allowed >> 20} MiB hold too few tokens of this model; give {-(-needed >> 20)} MiB or more"
+        )
+    runner.take_memory(blocks)

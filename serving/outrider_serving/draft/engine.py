@@ -26,6 +26,10 @@ RATE = 0.1
 # Until commits have told how often a level holds the right token; measured on a 0.5B draft of a 1.5B target
 # with four branches.
 FIRST_HIT_RATE = 0.9
+# A session without a commit for so long gives its blocks up to a sequence that is opened. A shorter time would let two
+# targets' sequences take turns in dropping each other, each time reading a whole prompt.
+IDLE_S = 2.0
+POOL_FULL = "the draft's KV cache is full; raise spec.draft.kvCache.memory (--kv-cache-memory)"
 
 
 @dataclass(eq=False)
@@ -115,7 +119,7 @@ class DraftEngine:
     def handle(self, stream: int, message: pb.TargetMessage) -> None:
         """Takes in what one target's step had to say."""
         for close in message.close:
-            self._sessions.pop((stream, close.sequence), None)
+            self._forget((stream, close.sequence))
         for opened in message.open:
             try:
                 self._open(stream, opened)
@@ -130,19 +134,24 @@ class DraftEngine:
     def drop_stream(self, stream: int) -> None:
         """The stream is gone, and with it all its sequences."""
         for key in [key for key in self._sessions if key[0] == stream]:
-            del self._sessions[key]
+            self._forget(key)
         self._rejects.pop(stream, None)
+
+    def _forget(self, key: tuple[int, int]) -> None:
+        drafted = self._sessions.pop(key, None)
+        if drafted is not None:
+            drafted.session.free()
 
     def _reject(
         self, stream: int, sequence: int, epoch: int, reason: str, reopen: bool = False, full: bool = False
     ) -> None:
-        self._sessions.pop((stream, sequence), None)
+        self._forget((stream, sequence))
         reject = pb.Reject(sequence=sequence, epoch=epoch, reason=reason, reopen=reopen, full=full)
         self._rejects[stream].append(reject)
 
     def _open(self, stream: int, opened: pb.Open) -> None:
         key = (stream, opened.sequence)
-        self._sessions.pop(key, None)
+        self._forget(key)
         self._check_tokens(opened.tokens)
         if not opened.tokens:
             raise ProtocolError("an Open without tokens; send the prompt and the output so far")
@@ -150,19 +159,25 @@ class DraftEngine:
         if reason := self._no_place(stream):
             self._reject(stream, opened.sequence, opened.epoch, reason, full=True)
             return
+        session = Session(
+            tokens=opened.tokens,
+            prompt_tokens=opened.prompt_tokens,
+            sampling=sampling,
+            vocabulary_size=self._runner.vocabulary_size,
+            limits=self._limits(opened.shape, opened.budget),
+            kv=self._runner.new_kv(),
+            calibration=Calibration(self._calibration[sampling.greedy]),
+        )
+        if not self._make_room(session.blocks_missing(session.behind), latest_s=self._clock() - IDLE_S):
+            session.free()
+            self._reject(stream, opened.sequence, opened.epoch, POOL_FULL, full=True)
+            return
+        session.take_blocks()
         self._sessions[key] = Drafted(
             stream=stream,
             sequence=opened.sequence,
             epoch=opened.epoch,
-            session=Session(
-                tokens=opened.tokens,
-                prompt_tokens=opened.prompt_tokens,
-                sampling=sampling,
-                vocabulary_size=self._runner.vocabulary_size,
-                limits=self._limits(opened.shape, opened.budget),
-                kv=self._runner.new_kv(),
-                calibration=Calibration(self._calibration[sampling.greedy]),
-            ),
+            session=session,
             shape=opened.shape,
             max_nodes=opened.budget.max_nodes,
             target_step_s=opened.budget.target_step_ms / 1000,
@@ -185,6 +200,19 @@ class DraftEngine:
         reason = f"another target has less than its share of the {most} sequences; raise spec.draft.replicas"
         self._reject(other, last.sequence, last.epoch, reason, full=True)
         return ""
+
+    def _make_room(self, blocks: int, latest_s: float, asker: Drafted | None = None) -> bool:
+        """Sees to it that so many blocks can be had: while they cannot, the session that was committed to least lately
+        is dropped, to be opened anew when its target asks again. Not the asker's own, and none that was committed to
+        after `latest_s`. False when that does not do.
+        """
+        while blocks > self._runner.pool.available:
+            idle = [one for one in self._sessions.values() if one is not asker and one.committed_at_s <= latest_s]
+            if not idle:
+                return False
+            least = min(idle, key=lambda one: one.committed_at_s)
+            self._reject(least.stream, least.sequence, least.epoch, "its KV blocks were needed: open it", reopen=True)
+        return True
 
     def _limits(self, shape: pb.TreeShape, budget: pb.Budget) -> Limits:
         # While the target verifies the upper half of such a tree the lower one grows, and the commit re-roots into it.
@@ -225,7 +253,7 @@ class DraftEngine:
         there was nothing to do or say.
         """
         self._end_those_out_of_context()
-        growing = self._growing()
+        growing = self._with_blocks(self._growing())
         rows = self._in_turn(growing)
         report = LevelReport(sequences=len(rows))
         if rows:
@@ -250,6 +278,26 @@ class DraftEngine:
             for drafted, node in self._level(stream, rows_anyway=len(growing)):
                 growing.setdefault(drafted, []).append(node)
         return growing
+
+    def _with_blocks(self, growing: dict[Drafted, list[int]]) -> dict[Drafted, list[int]]:
+        """What of it there are blocks for; the latest committed are served first."""
+        blocks = 0
+        for drafted in sorted(growing, key=lambda one: -one.committed_at_s):
+            if not self._has(drafted):
+                continue
+            more = drafted.session.blocks_missing(drafted.session.next_rows(growing[drafted]))
+            if not drafted.session.behind and blocks + more > self._runner.pool.available:
+                # A deeper tree is not worth another's whole prompt: this one is done.
+                drafted.final, drafted.told = True, False
+                continue
+            if not self._make_room(blocks + more, drafted.committed_at_s, asker=drafted):
+                self._reject(drafted.stream, drafted.sequence, drafted.epoch, POOL_FULL, full=True)
+                continue
+            blocks += more
+        return {drafted: nodes for drafted, nodes in growing.items() if not drafted.final and self._has(drafted)}
+
+    def _has(self, drafted: Drafted) -> bool:
+        return self._sessions.get((drafted.stream, drafted.sequence)) is drafted
 
     def _streams(self) -> dict[int, list[Drafted]]:
         """The sequences, by target, whose trees may grow by a level."""

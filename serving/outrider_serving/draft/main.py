@@ -43,6 +43,8 @@ def serve(
     quantization: flags.QuantizationFlag = None,
     max_model_len: flags.MaxModelLenFlag = 0,
     max_num_seqs: flags.MaxNumSeqsFlag = 16,
+    kv_cache_memory: flags.KVCacheMemoryFlag = None,
+    kv_cache_fraction: flags.KVCacheFractionFlag = None,
     host: flags.HostFlag = "0.0.0.0",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the gRPC draft service.")] = 50051,
     http_port: Annotated[
@@ -52,11 +54,12 @@ def serve(
 ) -> int:
     """Drafts token trees for targets. The shape of the trees is each target's own and comes with its stream."""
     logs.configure("draft")
+    kv_cache = flags.kv_cache_size(kv_cache_memory, kv_cache_fraction, max_num_seqs)
     probes = flags.listen("--http-port", host, http_port)
     flags.listen("--port", host, port).close()
     thread = EngineThread()
     role = thread.call(
-        lambda: load_role(model, model_mirror, revision, dtype, max_model_len, quantization=quantization)
+        lambda: load_role(model, model_mirror, revision, dtype, max_model_len, kv_cache, quantization=quantization)
     )
     about = Description(
         model=role.model_name,

@@ -63,8 +63,25 @@ class Session:
             self._history = History(sampling, tokens, prompt_tokens, vocabulary_size)
         self._kv = kv
         self._calibration = calibration
-        self._prefix = 0
+        # What an earlier session of the same tokens left in the pool need not be read again.
+        self._prefix = kv.share(self.tokens)
         self._expanding: list[int] = []
+
+    def free(self) -> None:
+        """The session is over: its blocks are others'."""
+        self._kv.free()
+
+    def blocks_missing(self, rows: int) -> int:
+        """Blocks of the pool that so many rows more would take."""
+        return self._kv.blocks_missing(rows)
+
+    def take_blocks(self) -> None:
+        """Reserves what reading the tokens needs."""
+        self._kv.reserve(self.behind)
+
+    def next_rows(self, expand: Many[int]) -> int:
+        """How many rows `rows` would give at most."""
+        return self.behind or len(expand)
 
     @property
     def behind(self) -> int:
@@ -127,11 +144,15 @@ class Session:
         rows = sorted(node.row for node in subtree if node.row is not None)
         self._kv.compact(self._prefix, committed + rows)
         self._prefix += len(committed)
+        self._publish()
         moved = {row: self._prefix + index for index, row in enumerate(rows)}
         for node in subtree:
             node.row = None if node.row is None else moved[node.row]
         self.nodes = subtree
         self._weigh()
+
+    def _publish(self) -> None:
+        self._kv.publish(self.tokens[: self._prefix])
 
     def _weigh(self) -> None:
         for node in self.nodes:
@@ -193,6 +214,7 @@ class Session:
         """Takes what was guessed at each of `places()`, after the forward of `rows()`."""
         if self.behind:
             self._prefix = self._kv.length
+            self._publish()
         else:
             first = self._kv.length - len(self._expanding)
             for index, node in enumerate(self._expanding):

@@ -8,13 +8,17 @@ import torch
 from transformers import PreTrainedModel
 
 from outrider_serving.engine.attention import ATTENTION, PackedBatch, Rows
-from outrider_serving.engine.kv_cache import KVShape, SequenceKV
+from outrider_serving.engine.kv_cache import SequenceKV
+from outrider_serving.engine.kv_pool import KVPool, KVShape
 from outrider_serving.engine.packed_linear import pack, packable
 from outrider_serving.engine.quantization import Quantization, quantize
 
+# Of a runner that nobody sized: what small models and tests need.
+FEW_BLOCKS = 1024
+
 
 class ModelRunner:
-    """A model loaded with `attn_implementation=ATTENTION`, and the shape of its cache.
+    """A model loaded with `attn_implementation=ATTENTION`, and the pool that its caches lie in.
 
     Its weights are put as this machine reads them fastest, quantised if asked. Raises UnsupportedQuantization.
     """
@@ -33,18 +37,32 @@ class ModelRunner:
             device=model.device,
         )
         self.vocabulary_size: int = model.get_output_embeddings().weight.shape[0]
+        self._pool: KVPool | None = None
         if quantization is not None:
             quantize(model, quantization)
         if packable(model):
             pack(model)
 
+    def take_memory(self, blocks: int) -> None:
+        """Takes the memory of all caches to come, once, before the first of them."""
+        if self._pool is not None:
+            raise AssertionError("the pool has been taken")
+        self._pool = KVPool(self.kv_shape, blocks)
+
+    @property
+    def pool(self) -> KVPool:
+        if self._pool is None:
+            self.take_memory(FEW_BLOCKS)
+        assert self._pool is not None
+        return self._pool
+
     def new_kv(self) -> SequenceKV:
-        return SequenceKV(self.kv_shape)
+        return SequenceKV(self.pool)
 
     def forward(self, batch: Sequence[Rows]) -> list[torch.Tensor]:
         """One pass over all rows. Gives each sequence's logits [its rows from logits_from on, vocabulary].
 
-        Every sequence's cache is longer by its rows afterwards.
+        Every sequence's cache is longer by its rows afterwards. Raises PoolExhausted when there are no blocks for them.
         """
         for rows in batch:
             rows.kv.reserve(len(rows))
@@ -63,7 +81,7 @@ class ModelRunner:
             position_ids=positions.unsqueeze(0),
             use_cache=False,
             logits_to_keep=self._wanted(batch, device),
-            packed=PackedBatch(batch, self.model.dtype, device),
+            packed=PackedBatch(batch),
         )
         logits: torch.Tensor = output.logits[0]
         return logits

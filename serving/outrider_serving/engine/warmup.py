@@ -33,4 +33,5 @@ def measure_forwards(runner: ModelRunner) -> list[tuple[int, float]]:
     rounds: list[list[float]] = []
     while len(rounds) < ROUNDS and sum(map(sum, rounds)) < ENOUGH_S:
         rounds.append([forward_s(width) for width in WIDTHS_TOKENS])
+    kv.free()
     return [(width, min(taken)) for width, taken in zip(WIDTHS_TOKENS, zip(*rounds, strict=True), strict=True)]

@@ -13,6 +13,7 @@ import structlog
 from transformers import PreTrainedTokenizerBase
 
 from outrider_serving.engine.detokenizer import Detokenizer
+from outrider_serving.engine.kv_pool import BLOCK_TOKENS
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.request import Delta, Request, RequestError
 from outrider_serving.engine.thread import EngineThread
@@ -54,6 +55,7 @@ class TargetEngine:
         self._eos_tokens = eos_tokens
         self._max_model_len_tokens = max_model_len_tokens
         self._on_failure = on_failure
+        self._pool_tokens = runner.pool.blocks * BLOCK_TOKENS
         self._inbox: queue.SimpleQueue[Sequence | None] = queue.SimpleQueue()
         self._ids = itertools.count(1)
         self._stopping = threading.Event()
@@ -88,6 +90,14 @@ class TargetEngine:
         if length >= self._max_model_len_tokens:
             raise RequestError(
                 f"the prompt has {length} tokens and the model's context {self._max_model_len_tokens}; shorten it",
+                "messages",
+                "context_length_exceeded",
+            )
+        if length >= self._pool_tokens:
+            self._metrics.rejected()
+            raise RequestError(
+                f"the prompt has {length} tokens and the KV cache holds {self._pool_tokens}; shorten it, or raise "
+                "spec.target.kvCache.memory (--kv-cache-memory)",
                 "messages",
                 "context_length_exceeded",
             )
@@ -134,7 +144,7 @@ class TargetEngine:
             kv=self._runner.new_kv(),
             eos_tokens=self._eos_tokens,
             vocabulary_size=self._runner.vocabulary_size,
-            max_model_len_tokens=self._max_model_len_tokens,
+            max_model_len_tokens=min(self._max_model_len_tokens, self._pool_tokens),
             emit=emit,
             abort=abort,
             calibration=self._step.speculation.calibration(request),
@@ -149,7 +159,7 @@ class TargetEngine:
                 report = self._step.step()
                 if report is not None:
                     self._metrics.record(report, self._step.speculation.goodput_gain)
-                self._metrics.set_load(len(scheduler.running), len(scheduler.waiting), scheduler.kv_rows)
+                self._metrics.set_load(len(scheduler.running), len(scheduler.waiting), self._runner.pool.usage)
         except Exception:
             # A step that failed halfway leaves caches that cannot be trusted: the process ends, and is started anew.
             log.exception("engine failed")

@@ -72,6 +72,11 @@ def serve(
     quantization: flags.QuantizationFlag = None,
     max_model_len: flags.MaxModelLenFlag = 0,
     max_num_seqs: flags.MaxNumSeqsFlag = 8,
+    max_batched_tokens: Annotated[
+        int, typer.Option("--max-batched-tokens", min=16, help="Tokens of a step, prompts' and trees'.")
+    ] = 512,
+    kv_cache_memory: flags.KVCacheMemoryFlag = None,
+    kv_cache_fraction: flags.KVCacheFractionFlag = None,
     host: flags.HostFlag = "0.0.0.0",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the OpenAI API.")] = 8000,
     mode: Annotated[Mode, typer.Option("--mode", help="Auto speculates while it pays.")] = Mode.AUTO,
@@ -112,6 +117,7 @@ def serve(
 ) -> int:
     """Serves a model behind an OpenAI-compatible API, speculating with a draft, with n-grams, or not at all."""
     logs.configure("target")
+    kv_cache = flags.kv_cache_size(kv_cache_memory, kv_cache_fraction, max_num_seqs)
     policy = SpeculationPolicy(
         mode=mode.value,
         run_ahead=placement is Placement.OWN,
@@ -127,10 +133,13 @@ def serve(
     listener = flags.listen("--port", host, port)
     thread = EngineThread()
     role = thread.call(
-        lambda: load_role(model, model_mirror, revision, dtype, max_model_len, served_model_name, quantization)
+        lambda: load_role(
+            model, model_mirror, revision, dtype, max_model_len, kv_cache, served_model_name, quantization
+        )
     )
     drafts = draft if draft and mode is not Mode.OFF else []
-    return uvloop.run(_serve(thread, role, policy, placement, max_num_seqs, listener, drafts))
+    scheduler = Scheduler(max_num_seqs, max_batched_tokens)
+    return uvloop.run(_serve(thread, role, policy, placement, scheduler, listener, drafts))
 
 
 def _check_names(drafts: list[str]) -> None:
@@ -162,13 +171,13 @@ async def _serve(
     role: Role,
     policy: SpeculationPolicy,
     placement: Placement,
-    max_num_seqs: int,
+    scheduler: Scheduler,
     listener: socket.socket,
     drafts: list[str],
 ) -> int:
     model = role.runner.model
     registry = CollectorRegistry()
-    metrics = TargetMetrics(registry, role.model_name, kv_rows=max_num_seqs * role.max_model_len_tokens)
+    metrics = TargetMetrics(registry, role.model_name)
     fleet = _fleet(role, policy, drafts) if drafts else None
     drafter: Drafter = NoDraft() if fleet is None else fleet
     if fleet is not None:
@@ -181,7 +190,7 @@ async def _serve(
         role.tokenizer,
         TargetStep(
             role.runner,
-            Scheduler(max_num_seqs),
+            scheduler,
             Speculation(drafter, policy, StepTime(list(role.forwards_s.items()))),
         ),
         metrics,

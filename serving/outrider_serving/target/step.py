@@ -1,4 +1,4 @@
-"""The target's loop body: admit, draft, forward, verify, commit. No threads, no I/O but the drafter's."""
+"""The target's loop body: make room, admit, draft, forward, verify, commit. No threads, no I/O but the drafter's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from outrider_serving.engine.attention import Rows
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.tree import ROOT, Tree
 from outrider_serving.target.choosing import Chooser, Forwarded, choosers
+from outrider_serving.target.prefill import PrefillPace
 from outrider_serving.target.scheduler import Scheduler
 from outrider_serving.target.sequence import Sequence
 from outrider_serving.target.speculation import Speculation, proposals
@@ -31,6 +32,9 @@ class StepReport:
     accepted_per_position: list[int] = field(default_factory=list)
     near_ties: int = 0
     tolerated: int = 0
+    preemptions: int = 0
+    prefix_queries: int = 0
+    prefix_hits: int = 0
     tree_hits: int = 0
     asked: int = 0
     draft_wait_s: float = 0.0
@@ -51,28 +55,41 @@ class TargetStep:
         self.scheduler = scheduler
         self.speculation = speculation
         self._runner = runner
+        self._pace = PrefillPace(speculation.step_time.predict, scheduler.max_batched_tokens)
 
     def step(self) -> StepReport | None:
         """None when there is nothing to do."""
         started = time.perf_counter()
         self._drop_finished()
-        self.speculation.admitted(self.scheduler.admit())
+        preempted = self.scheduler.make_room()
+        self.speculation.ended(preempted)
+        admitted = self.scheduler.admit()
+        self.speculation.admitted(admitted)
         if not self.scheduler.running:
             return None
         decoding = self.scheduler.decoding
-        report = StepReport(sequences=len(self.scheduler.running))
+        report = StepReport(
+            sequences=len(self.scheduler.running),
+            preemptions=len(preempted),
+            prefix_queries=sum(len(sequence.tokens) for sequence in admitted),
+            prefix_hits=sum(sequence.kv.length for sequence in admitted),
+        )
         drafting = self.speculation.trees(decoding)
-        batch = [_tree_rows(sequence, tree) for sequence, tree in zip(decoding, drafting.trees, strict=True)]
-        prefilling = self.scheduler.prompt_rows(sum(map(len, batch)))
+        trees = self.scheduler.fitting(decoding, drafting.trees)
+        batch = [_tree_rows(sequence, tree) for sequence, tree in zip(decoding, trees, strict=True)]
+        decode_rows = sum(map(len, batch))
+        prefilling = self.scheduler.prompt_rows(self._pace.room(decode_rows))
         forward_started = time.perf_counter()
         logits = self._runner.forward([*batch, *prefilling.values()])
         verify_started = time.perf_counter()
-        sequences, trees = [*decoding, *prefilling], [*drafting.trees, *[Tree()] * len(prefilling)]
-        forwarded = [Forwarded(*one) for one in zip(sequences, trees, logits, strict=True) if one[2].shape[0]]
+        sequences, verified = [*decoding, *prefilling], [*trees, *[Tree()] * len(prefilling)]
+        forwarded = [Forwarded(*one) for one in zip(sequences, verified, logits, strict=True) if one[2].shape[0]]
         for one, choose in zip(forwarded, choosers(forwarded, self.speculation.tolerance), strict=True):
             self._advance(one.sequence, one.tree, choose, None if one.sequence in prefilling else report)
         report.prompt_tokens = sum(map(len, prefilling.values()))
         report.first_tokens = len(forwarded) - len(decoding)
+        for sequence in self.scheduler.running:
+            sequence.kv.publish(sequence.tokens)
         ended = time.perf_counter()
         report.draft_wait_s = drafting.wait_s
         report.forward_s = verify_started - forward_started
@@ -83,6 +100,8 @@ class TargetStep:
         work_s = report.forward_s + report.verify_s + report.host_s
         for sequence in prefilling:
             sequence.prefill_s += work_s
+        if prefilling and decoding:
+            self._pace.observe(decode_rows + report.prompt_tokens, work_s)
         if not prefilling:
             self.speculation.learn(decoding, drafting, report.draft_tokens, report.decoded_tokens, work_s)
         self._drop_finished()

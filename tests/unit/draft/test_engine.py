@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -147,6 +150,58 @@ def test_a_full_draft_says_what_to_raise_and_takes_the_next_once_one_is_closed()
     one.handle(1, pb.TargetMessage(close=[pb.Close(sequence=1)]))
     one.handle(1, opening(2, [1], epoch=2))
     assert settled(one)[1].tree[-1].sequence == 2
+
+
+def engine_of(blocks: int, clock: Callable[[], float]) -> DraftEngine:
+    runner = ModelRunner(random_llama(1))
+    runner.take_memory(blocks)
+    return DraftEngine(runner, 16, 1024, StepTime([(1, 0.01)]), clock=clock)
+
+
+def test_a_full_draft_drops_the_sequence_that_rested_longest_and_tells_its_target_to_open_it_anew() -> None:
+    now = [0.0]
+    one = engine_of(6, lambda: now[0])
+    for sequence in (1, 2):
+        one.handle(1, opening(sequence, [sequence] * 30))
+        settled(one)
+        now[0] += 10.0
+    one.handle(1, committing(1, 30, [4]))
+    now[0] += 10.0
+    one.handle(2, opening(3, [3] * 30))
+    said = settled(one)
+    assert [(reject.sequence, reject.reopen) for reject in said[1].reject] == [(2, True)]
+    assert said[2].tree[-1].sequence == 3
+
+
+def test_a_draft_full_of_sequences_at_work_refuses_the_next_with_the_remedy() -> None:
+    one = engine_of(8, lambda: 0.0)
+    for sequence in (1, 2):
+        one.handle(1, opening(sequence, [sequence] * 47))
+        assert settled(one)[1].tree[-1].final
+    one.handle(1, opening(3, [3] * 47))
+    said = settled(one)[1]
+    (reject,) = said.reject
+    assert (reject.sequence, reject.reopen) == (3, False)
+    assert "spec.draft.kvCache" in reject.reason
+    one.handle(1, committing(1, 47, [4]))
+    assert settled(one)[1].tree[-1].sequence == 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=6), blocks=st.integers(2, 8))
+def test_however_few_blocks_a_draft_has_it_goes_on_and_loses_none(lengths: list[int], blocks: int) -> None:
+    ticks = itertools.count()
+    one = engine_of(blocks, lambda: 1.5 * next(ticks))
+    tokens = {sequence: [sequence] * length for sequence, length in enumerate(lengths)}
+    for _ in range(6):
+        for sequence, known in tokens.items():
+            one.handle(1, opening(sequence, known))
+            settled(one)
+            one.handle(1, committing(sequence, len(known), [7, 8]))
+            known += [7, 8]
+        settled(one)
+    one.drop_stream(1)
+    assert one._runner.pool.referenced == 0
 
 
 numbers = st.integers(0, 2**32 - 1) | st.integers(0, 5)

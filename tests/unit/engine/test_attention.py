@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from outrider_serving.engine.attention import ATTENTION, Rows
 from outrider_serving.engine.kv_cache import SequenceKV
+from outrider_serving.engine.kv_pool import BLOCK_TOKENS
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.tree import Tree
 from support.pair import VOCABULARY, random_llama
@@ -124,6 +125,49 @@ def test_rows_kept_by_compaction_are_the_path_as_if_it_had_been_read_alone() -> 
     (after,) = runner.forward([Rows(kv, [80], [length + 2])])
     _, expected = prefill(runner, [*PROMPT, 60, 70, 80])
     assert_close(after[-1], expected[-1])
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("piece", [1, 3])
+def test_a_cache_in_many_pieces_is_the_cache_in_one(name: str, piece: int) -> None:
+    """Runs of one block are gathered, of three blocks merged."""
+    runner = ModelRunner(family(name, ATTENTION))
+    tokens = [(7 * index) % VOCABULARY for index in range(130)]
+    _, whole = prefill(runner, tokens)
+    kv = runner.new_kv()
+    fences = []
+    for _ in range(9 // piece):
+        kv.reserve(piece * BLOCK_TOKENS + kv.capacity - kv.length)
+        fences.append(runner.pool.allocate(1, after=kv._blocks[-1]))
+    assert len(kv.runs(0, len(tokens))) == 9 // piece
+    runner.forward([Rows(kv, tokens[:125], range(125), logits_from=125)])
+    (rest,) = runner.forward([Rows(kv, tokens[125:], range(125, 130))])
+    assert_close(rest, whole[125:])
+    visible = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 1]], dtype=np.bool_)
+    (tree,) = runner.forward([Rows(kv, [50, 60, 70], [130, 130, 131], visible=visible)])
+    _, alone = prefill(runner, [*tokens, 60, 70])
+    assert_close(tree[2], alone[-1])
+
+
+def test_a_window_reads_no_row_outside_it() -> None:
+    runner = ModelRunner(family("mistral", ATTENTION))
+    kv, _ = prefill(runner, PROMPT)
+    (before,) = runner.forward([Rows(kv, [5], [16])])
+    kv.compact(16, [])
+    # What the window of 10 does not reach is spoilt: row 6 is the last that row 16 does not see.
+    runner.pool.all_keys[:, :, kv.slots(range(7))] = torch.nan
+    (after,) = runner.forward([Rows(kv, [5], [16])])
+    assert_close(after, before)
+
+
+def test_a_long_chunk_and_short_ones_of_a_batch_are_each_as_alone() -> None:
+    """More than 64 rows are not folded, few are."""
+    runner = ModelRunner(random_llama(3))
+    prompts = [[index % VOCABULARY for index in range(100)], PROMPT, [9]]
+    alone = [prefill(runner, prompt)[1] for prompt in prompts]
+    batch = [Rows(runner.new_kv(), prompt, range(len(prompt))) for prompt in prompts]
+    for together, expected in zip(runner.forward(batch), alone, strict=True):
+        assert_close(together, expected)
 
 
 def test_a_cache_keeps_its_rows_when_it_grows() -> None:

@@ -12,7 +12,7 @@ from outrider_serving.engine.attention import ATTENTION, Rows
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.quantization import Int8Linear, Quantization, UnsupportedQuantization, quantize
 from outrider_serving.engine.request import SamplingParams
-from outrider_serving.flags import Dtype
+from outrider_serving.flags import Dtype, kv_cache_size
 from outrider_serving.role import load_role
 from outrider_serving.target.speculation import SpeculationPolicy
 from support.inprocess import HandCarried, draft_engine, generate, shape_of, target_step
@@ -94,7 +94,9 @@ def test_fp8_on_a_cpu_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     folder = tiny_llama_dir(tmp_path / "tiny")
     with pytest.raises(FlagError, match=r"^--quantization: fp8 needs a GPU; give int8[^\n]*$"):
-        load_role(f"file://{folder}", None, None, Dtype.AUTO, 0, quantization=Quantization.FP8)
+        load_role(
+            f"file://{folder}", None, None, Dtype.AUTO, 0, kv_cache_size(None, None, 1), quantization=Quantization.FP8
+        )
 
 
 def test_a_gpu_without_torchao_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,3 +136,15 @@ def test_an_answer_ends_at_every_end_that_is_named() -> None:
     assert loading.eos_token_ids(config, several, tokenizer) == {3, 4, own}
     assert loading.eos_token_ids(config, GenerationConfig.from_dict({}), tokenizer) == {7, own}
     assert loading.eos_token_ids(config, None, tokenizer) == {7, own}
+
+
+def test_a_rope_that_one_long_request_would_change_for_all_is_known_by_its_length() -> None:
+    def steady(**rope: object) -> int | None:
+        config = LlamaConfig(max_position_embeddings=4096, rope_parameters={"rope_theta": 1e4, **rope})
+        return loading.steady_rope_length(config)
+
+    assert steady(rope_type="default") is None
+    assert steady(rope_type="yarn", factor=2.0, original_max_position_embeddings=2048) is None
+    assert steady(rope_type="dynamic", factor=2.0) == 4096
+    factors = {"short_factor": [1.0] * 64, "long_factor": [2.0] * 64}
+    assert steady(rope_type="longrope", original_max_position_embeddings=512, **factors) == 512

@@ -26,16 +26,16 @@ CONTEXT = 128
 class Running:
     """An engine with what a test wants to look at."""
 
-    def __init__(self, max_num_seqs: int = 4) -> None:
+    def __init__(self, max_num_seqs: int = 4, runner: ModelRunner = RUNNER) -> None:
         self.registry = CollectorRegistry()
         self.failures: list[bool] = []
-        self.step: TargetStep = target_step(RUNNER, SpeculationPolicy(), max_num_seqs=max_num_seqs)
+        self.step: TargetStep = target_step(runner, SpeculationPolicy(), max_num_seqs=max_num_seqs)
         self.engine = TargetEngine(
             "R",
-            RUNNER,
+            runner,
             TOKENIZER,
             self.step,
-            TargetMetrics(self.registry, "R", kv_rows=max_num_seqs * CONTEXT),
+            TargetMetrics(self.registry, "R"),
             eos_tokens=frozenset(),
             max_model_len_tokens=CONTEXT,
             on_failure=lambda: self.failures.append(True),
@@ -96,6 +96,16 @@ async def test_too_long_a_prompt_is_refused_with_both_numbers(running: Running) 
         await anext(running.engine.generate(request(list(range(200)))))
     assert refused.value.code == "context_length_exceeded"
     assert running.metric("requests_total", outcome="rejected") == 1
+
+
+async def test_a_prompt_that_the_pool_cannot_hold_is_refused_with_the_remedy() -> None:
+    runner = ModelRunner(random_llama(2))
+    runner.take_memory(3)
+    one = Running(runner=runner)
+    with pytest.raises(RequestError, match=r"48.*--kv-cache-memory"):
+        await anext(one.engine.generate(request([1] * 50)))
+    assert len(await one.tokens([1] * 30, max_tokens=100)) == 18
+    one.engine.stop()
 
 
 async def test_an_empty_prompt_is_refused(running: Running) -> None:

@@ -1,0 +1,47 @@
+"""How much of the prompts a step reads beside the streams that run. Pure; times are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from outrider_serving.engine.kv_pool import BLOCK_TOKENS
+
+# A stream that runs beside a prompt gets its tokens at half its pace at worst, which leaves room below three times
+# for what a step's time varies by itself.
+STRETCH = 2.0
+PACE_RATE = 0.2
+SLOWEST_PACE = 8.0
+
+
+class PrefillPace:
+    """Bounds a step's prompt tokens by time, and learns what they in fact cost: a chunk reads all of its prompt that
+    came before, which the time of so many tokens alone does not say.
+    """
+
+    def __init__(self, predict: Callable[[NDArray[np.float64]], NDArray[np.float64]], max_batched_tokens: int) -> None:
+        """predict: tokens → seconds of a step over each."""
+        self._predict = predict
+        self._max_batched_tokens = max_batched_tokens
+        self._pace = 1.0
+
+    def room(self, decode_rows: int) -> int:
+        """Prompt tokens for a step that also decodes so many rows: the whole budget when nobody waits for a token,
+        else what keeps the step within STRETCH of one without a prompt, and a block at least, so that it goes on.
+        """
+        budget = self._max_batched_tokens - decode_rows
+        if not decode_rows or budget <= BLOCK_TOKENS:
+            return budget
+        added = np.arange(BLOCK_TOKENS, budget + 1, dtype=np.float64)
+        seconds = self._pace * self._predict(decode_rows + added)
+        longest_s = STRETCH * float(self._predict(np.array([decode_rows], dtype=np.float64))[0])
+        fitting = int(np.searchsorted(seconds, longest_s, side="right"))
+        return BLOCK_TOKENS + max(0, fitting - 1)
+
+    def observe(self, rows: int, seconds: float) -> None:
+        """A step over so many rows, decoded and read, took so long."""
+        predicted = float(self._predict(np.array([rows], dtype=np.float64))[0])
+        ratio = min(max(seconds / predicted, 1 / SLOWEST_PACE), SLOWEST_PACE)
+        self._pace += PACE_RATE * (ratio - self._pace)
