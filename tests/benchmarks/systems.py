@@ -137,12 +137,20 @@ def resource(
     draft_dtype: str,
     max_model_len_tokens: int,
     max_num_seqs: int = 8,
+    kv_cache_memory: str = "256Mi",
     ngrams: bool = True,
     int8_draft: bool = False,
     own_cores: tuple[int, int] | None = None,
 ) -> SpeculativeModel:
-    """The resource of one system. target, draft: URIs. own_cores: how many target and draft ask for, None to share."""
-    limits = {"maxModelLen": max_model_len_tokens, "maxNumSeqs": max_num_seqs}
+    """The resource of one system. target, draft: URIs. own_cores: how many target and draft ask for, None to share.
+
+    kv_cache_memory: of each role, the same for every system: left to themselves each would take half of what is free.
+    """
+    limits: dict[str, Any] = {
+        "maxModelLen": max_model_len_tokens,
+        "maxNumSeqs": max_num_seqs,
+        "kvCache": {"memory": kv_cache_memory},
+    }
     spec: dict[str, Any] = {
         "target": {"model": {"uri": target}, "dtype": dtype, **limits},
         "speculation": {"mode": mode, "fallback": "NGram" if ngrams else "None"},

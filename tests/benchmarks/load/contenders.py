@@ -21,6 +21,8 @@ from benchmarks.systems import Mode, Pair, resource
 from benchmarks.watch import until_idle
 
 BATCHING = "benchmarks.load.batching_worker"
+# Of each role: 36,000 tokens of pair Q's target, 45,000 of model S.
+KV_CACHE, KV_CACHE_BYTES = "1Gi", 2**30
 
 
 class Backend(Protocol):
@@ -113,6 +115,7 @@ def outrider(name: str, pair: Pair, mode: Mode, sizes: Sizes, bench: Bench) -> P
         draft_dtype=DTYPE,
         max_model_len_tokens=sizes.sequence_tokens,
         max_num_seqs=sizes.streams,
+        kv_cache_memory=KV_CACHE,
     )
     return Pods(model, bench.mirror, bench.folder)
 

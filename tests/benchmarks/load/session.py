@@ -26,7 +26,7 @@ from benchmarks.errors import BenchError
 from benchmarks.fleet import DTYPE, PROCESS_BYTES
 from benchmarks.identity import Bench
 from benchmarks.load import batching_worker, long_prompt
-from benchmarks.load.contenders import Contenders, Sizes
+from benchmarks.load.contenders import KV_CACHE_BYTES, Contenders, Sizes
 from benchmarks.load.estimate import Estimate, Job, work_of
 from benchmarks.load.latencies import Batch, Measured, tok_s
 from benchmarks.load.long_prompt import RUNNING_STREAMS, RUNNING_TOKENS, Stall
@@ -173,7 +173,7 @@ class Session:
         )
         copies = len(wanted) + 1  # each its own, and the file
         processes = len(wanted) + (pair.draft is not None)
-        needed = copies * target_bytes + 2 * draft_bytes + processes * PROCESS_BYTES
+        needed = copies * target_bytes + 2 * draft_bytes + processes * (PROCESS_BYTES + KV_CACHE_BYTES)
         free = psutil.virtual_memory().available
         if free < needed:
             have = f"needs {needed / 2**30:.0f} GiB of free memory, of which there are {free / 2**30:.0f}"
@@ -228,6 +228,7 @@ class Session:
             "categories": self._categories,
             "trace_divisor": scale.trace_divisor,
             "longest_tokens": scale.longest_tokens,
+            "kv_cache_bytes": KV_CACHE_BYTES,
             "prompts_file": settings.prompts.name,
             "minutes": settings.minutes or None,
             "cores": self._bench.cores.all,
