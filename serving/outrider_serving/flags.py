@@ -85,9 +85,12 @@ def listen(flag: str, host: str, port: int) -> socket.socket:
     return listener
 
 
-def use_own_cores() -> int:
-    """One compute thread a core that this process may run on, or as many as OMP_NUM_THREADS says. Returns how many."""
+def use_own_cores(ranks: int = 1) -> int:
+    """One compute thread a core that this process may run on, or as many as OMP_NUM_THREADS says, shared by so many
+    ranks. Returns how many this one has.
+    """
     threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+    threads = max(1, threads // ranks)
     torch.set_num_threads(threads)
     return threads
 
@@ -100,11 +103,13 @@ class KVCacheSize:
     fraction: float | None
     max_num_seqs: int
 
-    def allowed_bytes(self, device: torch.device) -> int:
+    def allowed_bytes(self, device: torch.device, ranks: int = 1) -> int:
+        """For one of so many ranks. They have a GPU each, but share a CPU's memory."""
         if self.memory_bytes is not None:
-            return self.memory_bytes
-        default = FRACTION_OF_GPU if device.type == "cuda" else FRACTION_OF_CPU
-        return int((self.fraction or default) * free_bytes(device))
+            return self.memory_bytes // ranks
+        if device.type == "cuda":
+            return int((self.fraction or FRACTION_OF_GPU) * free_bytes(device))
+        return int((self.fraction or FRACTION_OF_CPU) * free_bytes(device)) // ranks
 
 
 def kv_cache_size(memory: str | None, fraction: float | None, max_num_seqs: int) -> KVCacheSize:

@@ -12,6 +12,7 @@ import torch
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
@@ -19,6 +20,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.distributed.configuration_utils import DistributedConfig
 from transformers.utils import logging as transformers_logging
 
 from outrider_serving.models.cache import cache_root, exclusive
@@ -143,8 +145,20 @@ def _cpu_has_bf16() -> bool:
     return flags is not None and not CPU_BF16_FLAGS.isdisjoint(flags[1].split())
 
 
-def load_model(path: Path, dtype: str = "auto", attn_implementation: str | None = None) -> PreTrainedModel:
-    """The causal language model in `path`, ready for inference, on the GPU where there is one.
+def load_config(path: Path) -> PreTrainedConfig:
+    """The model's config. Raises ValueError, in one line."""
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path}: config.json cannot be read: {_first_line(error)}; check its files") from None
+    return config
+
+
+def load_model(
+    path: Path, dtype: str = "auto", attn_implementation: str | None = None, ranks: int = 1
+) -> PreTrainedModel:
+    """The causal language model in `path`, ready for inference, on the GPU where there is one. With several ranks,
+    which torch.distributed has to know by now, this rank's slices of it.
 
     Raises ValueError, in one line, when the folder holds no safetensors or no model that transformers knows.
     """
@@ -160,11 +174,12 @@ def load_model(path: Path, dtype: str = "auto", attn_implementation: str | None 
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            distributed_config=DistributedConfig(tp_size=ranks, tp_plan="auto") if ranks > 1 else None,
         )
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{path}: the model cannot be loaded: {_first_line(error)}; check its files") from None
     loaded: PreTrainedModel = model.eval().requires_grad_(False)
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and ranks == 1:  # slices are read onto their rank's GPU
         torch.nn.Module.to(loaded, "cuda")
     return loaded
 

@@ -10,12 +10,15 @@ from transformers import PreTrainedTokenizerBase
 
 from outrider_serving import flags, loading
 from outrider_serving.cli import FlagError
-from outrider_serving.engine.attention import ATTENTION, UnsupportedModel
+from outrider_serving.engine.attention import UnsupportedModel
 from outrider_serving.engine.kv_pool import BLOCK_TOKENS, blocks_for
 from outrider_serving.engine.memory import pool_blocks
 from outrider_serving.engine.model_runner import ModelRunner
+from outrider_serving.engine.parallel_runner import ParallelRunner
 from outrider_serving.engine.quantization import Quantization, UnsupportedQuantization
+from outrider_serving.engine.ranks import Ranks
 from outrider_serving.engine.warmup import measure_forwards
+from outrider_serving.rank import load_slices, start_ranks
 
 log = structlog.get_logger()
 
@@ -32,6 +35,7 @@ class Role:
     tokenizer: PreTrainedTokenizerBase
     max_model_len_tokens: int
     forwards_s: dict[int, float]
+    ranks: Ranks | None = None
 
 
 def load_role(
@@ -43,15 +47,19 @@ def load_role(
     kv_cache: flags.KVCacheSize,
     model_name: str | None = None,
     quantization: Quantization | None = None,
+    tensor_parallel_size: int = 1,
 ) -> Role:
     """Loads and warms up the model that the flags name. Raises FlagError for what they name wrongly."""
-    threads = flags.use_own_cores()
+    threads = flags.use_own_cores(tensor_parallel_size)
     started = time.perf_counter()
     try:
         path = loading.resolve(uri, revision, mirror)
         tokenizer = loading.load_tokenizer(path)
-        model = loading.load_model(path, dtype.value, ATTENTION)
+        ranks = start_ranks(path, dtype, quantization, tensor_parallel_size)
+        model = load_slices(path, dtype, tensor_parallel_size)
         own_length = loading.model_context_length(model.config)
+    except FlagError:
+        raise
     except ValueError as error:
         raise FlagError("--model", str(error)) from None
     length = flags.context_length(max_model_len, own_length)
@@ -60,19 +68,20 @@ def load_role(
         reason = f"one request of more than {steady} tokens would change what this model's RoPE gives the others"
         raise FlagError("--max-model-len", f"{reason}; give at most {steady}")
     try:
-        runner = ModelRunner(model, quantization)
-        _take_memory(runner, kv_cache, length)
+        runner = ModelRunner(model, quantization) if ranks is None else ParallelRunner(model, quantization, ranks)
+        _take_memory(runner, kv_cache, length, tensor_parallel_size)
         forwards_s = dict(measure_forwards(runner))
     except UnsupportedQuantization as error:
         raise FlagError("--quantization", str(error)) from None
     except UnsupportedModel as error:
         raise FlagError("--model", f"{uri}: {error}") from None
-    role = Role(model_name or flags.model_name(uri), runner, tokenizer, length, forwards_s)
+    role = Role(model_name or flags.model_name(uri), runner, tokenizer, length, forwards_s, ranks)
     log.info(
         "model loaded",
         model=role.model_name,
         dtype=str(model.dtype).removeprefix("torch."),
         quantization=quantization,
+        ranks=tensor_parallel_size,
         threads=threads,
         kv_cache_tokens=runner.pool.blocks * BLOCK_TOKENS,
         kv_cache_mib=runner.pool.blocks * runner.kv_shape.block_bytes >> 20,
@@ -82,16 +91,14 @@ def load_role(
     return role
 
 
-def _take_memory(runner: ModelRunner, kv_cache: flags.KVCacheSize, max_model_len_tokens: int) -> None:
+def _take_memory(runner: ModelRunner, kv_cache: flags.KVCacheSize, max_model_len_tokens: int, ranks: int) -> None:
     """Raises FlagError when the memory allowed does not hold even a short sequence."""
     shape = runner.kv_shape
-    allowed = kv_cache.allowed_bytes(shape.device)
+    allowed = kv_cache.allowed_bytes(shape.device, ranks)
     blocks = pool_blocks(shape, allowed, kv_cache.max_num_seqs, max_model_len_tokens)
     least = min(LEAST_BLOCKS, blocks_for(max_model_len_tokens))
     if blocks < least:
         flag = "--kv-cache-fraction" if kv_cache.memory_bytes is None else "--kv-cache-memory"
-        needed = least * shape.block_bytes
-        raise FlagError(
-            flag, f"{allowed >> 20} MiB hold too few tokens of this model; give {-(-needed >> 20)} MiB or more"
-        )
+        has, needs = ranks * allowed >> 20, -(-ranks * least * shape.block_bytes >> 20)
+        raise FlagError(flag, f"{has} MiB hold too few tokens of this model; give {needs} MiB or more")
     runner.take_memory(blocks)

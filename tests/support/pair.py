@@ -23,15 +23,23 @@ class Pair:
     draft: ModelRunner
 
 
-def random_llama(layers: int, distance: float = 1.0, seed: int = 0, attention: str = ATTENTION) -> LlamaForCausalLM:
+def random_llama(
+    layers: int,
+    distance: float = 1.0,
+    seed: int = 0,
+    attention: str = ATTENTION,
+    vocabulary: int = VOCABULARY,
+    heads: int = 4,
+    kv_heads: int = 2,
+) -> LlamaForCausalLM:
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=64,
+        vocab_size=vocabulary,
+        hidden_size=16 * heads,
         intermediate_size=128,
         num_hidden_layers=layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
         max_position_embeddings=1024,
         initializer_range=0.3,
     )

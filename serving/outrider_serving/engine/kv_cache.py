@@ -6,8 +6,6 @@ import hashlib
 from array import array
 from collections.abc import Sequence
 
-import torch
-
 from outrider_serving.engine.kv_pool import BLOCK_TOKENS, KVPool, blocks_for
 
 
@@ -23,6 +21,10 @@ class SequenceKV:
         self._blocks: list[int] = []
         self._hashes: list[bytes] = []
         self._published = 0
+
+    @property
+    def blocks(self) -> Sequence[int]:
+        return self._blocks
 
     @property
     def capacity(self) -> int:
@@ -73,11 +75,7 @@ class SequenceKV:
         if end < self._published * BLOCK_TOKENS:
             raise AssertionError("rows that others may share cannot be taken back")
         if kept != list(range(prefix, end)):
-            device = self.pool.shape.device
-            source = torch.tensor(self.slots(kept), device=device)
-            target = torch.tensor(self.slots(range(prefix, end)), device=device)
-            for memory in (self.pool.all_keys, self.pool.all_values):
-                memory.index_copy_(2, target, memory.index_select(2, source))
+            self.pool.move(self.slots(kept), self.slots(range(prefix, end)))
         self.length = end
         used = blocks_for(end)
         if used < len(self._blocks):

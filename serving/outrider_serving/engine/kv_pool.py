@@ -156,6 +156,13 @@ class KVPool:
             self._cached.pop(block, None)
         return block
 
+    def move(self, source: list[int], target: list[int]) -> None:
+        """Copies rows of all layers; the places may overlap."""
+        sources = torch.tensor(source, device=self.shape.device)
+        targets = torch.tensor(target, device=self.shape.device)
+        for memory in (self.all_keys, self.all_values):
+            memory.index_copy_(2, targets, memory.index_select(2, sources))
+
     def publish(self, block: int, key: bytes) -> None:
         """A referenced block is full and will not change: from now on others may share it. Of two blocks of the same
         content the first is known.

@@ -31,12 +31,12 @@ class ModelRunner:
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self.kv_shape = KVShape(
             layers=config.num_hidden_layers,
-            kv_heads=config.num_key_value_heads,
+            kv_heads=config.num_key_value_heads // (model.tp_size or 1),
             head_dim=head_dim,
             dtype=model.dtype,
             device=model.device,
         )
-        self.vocabulary_size: int = model.get_output_embeddings().weight.shape[0]
+        self.vocabulary_size: int = model.get_output_embeddings().out_features
         self._pool: KVPool | None = None
         if quantization is not None:
             quantize(model, quantization)
@@ -47,7 +47,10 @@ class ModelRunner:
         """Takes the memory of all caches to come, once, before the first of them."""
         if self._pool is not None:
             raise AssertionError("the pool has been taken")
-        self._pool = KVPool(self.kv_shape, blocks)
+        self._pool = self.make_pool(blocks)
+
+    def make_pool(self, blocks: int) -> KVPool:
+        return KVPool(self.kv_shape, blocks)
 
     @property
     def pool(self) -> KVPool:

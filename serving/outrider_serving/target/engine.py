@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from outrider_serving.engine.detokenizer import Detokenizer
 from outrider_serving.engine.kv_pool import BLOCK_TOKENS
 from outrider_serving.engine.model_runner import ModelRunner
+from outrider_serving.engine.ranks import RankDied
 from outrider_serving.engine.request import Delta, Request, RequestError
 from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import RequestTimer, TargetMetrics
@@ -160,6 +161,9 @@ class TargetEngine:
                 if report is not None:
                     self._metrics.record(report, self._step.speculation.goodput_gain)
                 self._metrics.set_load(len(scheduler.running), len(scheduler.waiting), self._runner.pool.usage)
+        except RankDied as error:
+            log.error("engine failed", reason=str(error))
+            self._on_failure()
         except Exception:
             # A step that failed halfway leaves caches that cannot be trusted: the process ends, and is started anew.
             log.exception("engine failed")

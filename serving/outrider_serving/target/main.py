@@ -113,6 +113,12 @@ def serve(
             help="Nats below the best choice within which a drafted token is taken; above 0 it is no longer lossless.",
         ),
     ] = 0.0,
+    tensor_parallel_size: Annotated[
+        int,
+        typer.Option(
+            "--tensor-parallel-size", min=1, help="Ranks that share each layer, a GPU each; on a CPU its cores."
+        ),
+    ] = 1,
     version: flags.VersionFlag = False,  # noqa: ARG001 its callback shows it
 ) -> int:
     """Serves a model behind an OpenAI-compatible API, speculating with a draft, with n-grams, or not at all."""
@@ -134,12 +140,23 @@ def serve(
     thread = EngineThread()
     role = thread.call(
         lambda: load_role(
-            model, model_mirror, revision, dtype, max_model_len, kv_cache, served_model_name, quantization
+            model,
+            model_mirror,
+            revision,
+            dtype,
+            max_model_len,
+            kv_cache,
+            served_model_name,
+            quantization,
+            tensor_parallel_size,
         )
     )
     drafts = draft if draft and mode is not Mode.OFF else []
     scheduler = Scheduler(max_num_seqs, max_batched_tokens)
-    return uvloop.run(_serve(thread, role, policy, placement, scheduler, listener, drafts))
+    code = uvloop.run(_serve(thread, role, policy, placement, scheduler, listener, drafts))
+    if role.ranks is not None:
+        role.ranks.end()
+    return code
 
 
 def _check_names(drafts: list[str]) -> None:
@@ -198,6 +215,9 @@ async def _serve(
         role.max_model_len_tokens,
         on_failure=lambda: loop.call_soon_threadsafe(failed.set),
     )
+
+    if role.ranks is not None:
+        role.ranks.on_death = lambda: loop.call_soon_threadsafe(failed.set)
 
     def health() -> HealthReport:
         status = drafter.status
