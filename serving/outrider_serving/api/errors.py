@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from outrider_serving.engine.request import RequestError
+from outrider_serving.engine.request import QueueFull, RequestError
 
 INVALID_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
@@ -70,6 +70,16 @@ def not_ready() -> ApiError:
     )
 
 
+def queue_full() -> ApiError:
+    return ApiError(
+        "as many requests wait here as may; send this one again in a moment",
+        status=429,
+        kind="rate_limit_error",
+        code=QueueFull.code,
+        headers={"retry-after": "1"},
+    )
+
+
 def internal_error(request_id: str) -> ApiError:
     """Says nothing of what happened: that may hold the prompt. The log has the place, under the same id."""
     return ApiError(
@@ -86,6 +96,8 @@ def as_api_error(error: Exception, request_id: str) -> ApiError:
         return error
     if isinstance(error, RequestError):
         return ApiError(str(error), param=error.param, code=error.code)
+    if isinstance(error, QueueFull):
+        return queue_full()
     return internal_error(request_id)
 
 

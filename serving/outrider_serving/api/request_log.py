@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from outrider_serving.api.errors import ApiError, as_api_error
-from outrider_serving.engine.request import RequestError
+from outrider_serving.engine.request import QueueFull, RequestError
 
 REQUEST_ID_HEADER = "x-request-id"
 VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
@@ -51,7 +51,7 @@ class RequestRecord:
 
     def failed(self, error: Exception) -> None:
         """Notes the kind and the place of a failure; of a refusal only its code."""
-        if isinstance(error, ApiError | RequestError):
+        if isinstance(error, ApiError | RequestError | QueueFull):
             self.note(refused=error.code or "invalid")
             return
         frames = traceback.extract_tb(error.__traceback__)[-FRAMES_LOGGED:]

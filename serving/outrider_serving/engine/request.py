@@ -104,6 +104,12 @@ class RequestError(ValueError):
         self.code = code
 
 
+class QueueFull(RuntimeError):
+    """As many requests wait already as may; this one was not taken in."""
+
+    code = "queue_full"
+
+
 class Generator(Protocol):
     """The engine as a face sees it. Thread-safe towards the engine's own thread; call from one event loop."""
 
@@ -117,5 +123,5 @@ class Generator(Protocol):
         """Streams the request's deltas. Closing the iterator (`aclose`, task cancellation) cancels the
         request and frees its KV at once.
 
-        Raises RequestError when the prompt does not fit, before the first delta."""
+        Raises RequestError when the prompt does not fit, and QueueFull, both before the first delta."""
         ...

@@ -6,8 +6,9 @@ import asyncio
 import itertools
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Future
+from contextlib import aclosing
 
 import structlog
 from transformers import PreTrainedTokenizerBase
@@ -16,7 +17,7 @@ from outrider_serving.engine.detokenizer import Detokenizer
 from outrider_serving.engine.kv_pool import BLOCK_TOKENS
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.ranks import RankDied
-from outrider_serving.engine.request import Delta, Request, RequestError
+from outrider_serving.engine.request import Delta, QueueFull, Request, RequestError
 from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import RequestTimer, TargetMetrics
 from outrider_serving.target.ngram import NGramIndex
@@ -46,8 +47,10 @@ class TargetEngine:
         metrics: TargetMetrics,
         eos_tokens: frozenset[int],
         max_model_len_tokens: int,
+        max_open_requests: int,
         on_failure: Callable[[], object],
     ) -> None:
+        """max_open_requests: those that run at once and those that may wait, together."""
         self._model_name = model_name
         self._runner = runner
         self._tokenizer = tokenizer
@@ -55,6 +58,8 @@ class TargetEngine:
         self._metrics = metrics
         self._eos_tokens = eos_tokens
         self._max_model_len_tokens = max_model_len_tokens
+        self._max_open_requests = max_open_requests
+        self._open_requests = 0
         self._on_failure = on_failure
         self._pool_tokens = runner.pool.blocks * BLOCK_TOKENS
         self._inbox: queue.SimpleQueue[Sequence | None] = queue.SimpleQueue()
@@ -102,6 +107,20 @@ class TargetEngine:
                 "messages",
                 "context_length_exceeded",
             )
+        if self._open_requests >= self._max_open_requests:
+            self._metrics.rejected()
+            raise QueueFull(f"{self._open_requests} requests run or wait already")
+        self._open_requests += 1
+        try:
+            # Closed by hand: left to the garbage collector, a request that was cancelled would keep its blocks a while.
+            async with aclosing(self._deltas(request)) as deltas:
+                async for delta in deltas:
+                    yield delta
+        finally:
+            self._open_requests -= 1
+
+    async def _deltas(self, request: Request) -> AsyncGenerator[Delta, None]:
+        """The deltas of a request that was taken in."""
         deltas: asyncio.Queue[Delta | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
         timer = self._metrics.start_request()

@@ -75,6 +75,9 @@ def serve(
     max_batched_tokens: Annotated[
         int, typer.Option("--max-batched-tokens", min=16, help="Tokens of a step, prompts' and trees'.")
     ] = 512,
+    max_queue: Annotated[
+        int, typer.Option("--max-queue", min=0, help="Requests that may wait; one beyond is answered with 429.")
+    ] = 256,
     kv_cache_memory: flags.KVCacheMemoryFlag = None,
     kv_cache_fraction: flags.KVCacheFractionFlag = None,
     host: flags.HostFlag = "0.0.0.0",
@@ -153,7 +156,7 @@ def serve(
     )
     drafts = draft if draft and mode is not Mode.OFF else []
     scheduler = Scheduler(max_num_seqs, max_batched_tokens)
-    code = uvloop.run(_serve(thread, role, policy, placement, scheduler, listener, drafts))
+    code = uvloop.run(_serve(thread, role, policy, placement, scheduler, max_queue, listener, drafts))
     if role.ranks is not None:
         role.ranks.end()
     return code
@@ -189,6 +192,7 @@ async def _serve(
     policy: SpeculationPolicy,
     placement: Placement,
     scheduler: Scheduler,
+    max_queue: int,
     listener: socket.socket,
     drafts: list[str],
 ) -> int:
@@ -213,6 +217,7 @@ async def _serve(
         metrics,
         loading.eos_token_ids(model.config, model.generation_config, role.tokenizer),
         role.max_model_len_tokens,
+        scheduler.max_num_seqs + max_queue,
         on_failure=lambda: loop.call_soon_threadsafe(failed.set),
     )
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import httpx
 import openai
 import pytest
+from outrider_serving.engine.request import QueueFull
 from structlog.testing import capture_logs
 from unit.api.scripted import CONTEXT_TOKENS, MODEL, Script, Served
 
@@ -54,6 +55,15 @@ def test_until_the_model_answers_nothing_is_ready(served: Served, http: httpx.Cl
     assert refused.json()["error"]["code"] == "not_ready"
     assert refused.headers["retry-after"] == "1"
     assert served.generator.requests == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_beyond_the_queue_is_told_to_come_again(served: Served, http: httpx.Client, stream: bool) -> None:
+    served.generator.script = lambda _: Script(error=QueueFull("3 requests run or wait already"))
+    refused = http.post("/v1/chat/completions", json=HELLO | {"stream": stream})
+    assert refused.status_code == 429
+    assert refused.headers["retry-after"] == "1"
+    assert refused.json()["error"]["code"] == "queue_full"
 
 
 def test_the_official_client_tries_again_until_the_model_is_ready(served: Served) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from outrider_serving.engine.model_runner import ModelRunner
-from outrider_serving.engine.request import Delta, Request, RequestError, SamplingParams
+from outrider_serving.engine.request import Delta, QueueFull, Request, RequestError, SamplingParams
 from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import TargetMetrics
 from outrider_serving.target.engine import EngineStopped, TargetEngine
@@ -26,7 +26,7 @@ CONTEXT = 128
 class Running:
     """An engine with what a test wants to look at."""
 
-    def __init__(self, max_num_seqs: int = 4, runner: ModelRunner = RUNNER) -> None:
+    def __init__(self, max_num_seqs: int = 4, runner: ModelRunner = RUNNER, max_open_requests: int = 64) -> None:
         self.registry = CollectorRegistry()
         self.failures: list[bool] = []
         self.step: TargetStep = target_step(runner, SpeculationPolicy(), max_num_seqs=max_num_seqs)
@@ -38,6 +38,7 @@ class Running:
             TargetMetrics(self.registry, "R"),
             eos_tokens=frozenset(),
             max_model_len_tokens=CONTEXT,
+            max_open_requests=max_open_requests,
             on_failure=lambda: self.failures.append(True),
         )
         self.engine.start(EngineThread())
@@ -74,6 +75,18 @@ async def test_requests_at_once_get_the_tokens_that_each_gets_alone(running: Run
     await running.until_idle()
     assert running.metric("requests_total", outcome="length") == 12
     assert running.metric("generation_tokens_total") == 12 * 20
+
+
+async def test_a_request_beyond_those_that_may_wait_is_refused_and_the_others_are_served() -> None:
+    running = Running(max_num_seqs=1, max_open_requests=3)
+    try:
+        prompts = [[1, 2, 3], [40, 41], [9], [7, 7]]
+        *served, refused = await asyncio.gather(*map(running.tokens, prompts), return_exceptions=True)
+        assert isinstance(refused, QueueFull)
+        assert running.metric("requests_total", outcome="rejected") == 1
+        assert served == [await running.tokens(prompt) for prompt in prompts[:3]]  # each made room again
+    finally:
+        running.engine.stop()
 
 
 async def test_a_request_that_is_closed_frees_its_rows_and_lets_the_others_go_on(running: Running) -> None:
