@@ -1,0 +1,64 @@
+"""The two distributions meet in the commands: what the builders write, outrider-target and outrider-draft read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import typer
+from hypothesis import given
+from outrider_operator.api.dump import to_yaml
+from outrider_operator.api.v1alpha1 import SpeculativeModel, Target
+from outrider_operator.api.validation import check
+from outrider_operator.resources.build import build
+from outrider_operator.resources.platform import Platform
+from outrider_serving.draft import main as draft
+from outrider_serving.target import main as target
+from unit.operator.test_round_trip import SPECS
+from unit.operator.yaml_models import model, resource
+
+COMMANDS = {"target": typer.main.get_command(target.app), "draft": typer.main.get_command(draft.app)}
+
+
+def taken(role: str, args: list[str]) -> dict[str, Any]:
+    """What the command makes of the arguments. Raises where it does not know one, or refuses its value."""
+    return COMMANDS[role].make_context(f"outrider-{role}", list(args)).params
+
+
+def rendered(built_from: SpeculativeModel) -> dict[str, list[str]]:
+    """The arguments of each role."""
+    pods = [
+        thing["spec"]["template"]["spec"] for thing in build(built_from, Platform()) if thing["kind"] == "Deployment"
+    ]
+    return {container["name"]: container["args"] for pod in pods for container in pod["containers"]}
+
+
+@given(SPECS)
+def test_the_commands_take_whatever_the_resource_allows(spec: dict[str, object]) -> None:
+    [allowed] = check(to_yaml([resource(spec)]), "model.yaml").models
+    for role, args in rendered(allowed).items():
+        taken(role, args)
+
+
+@pytest.mark.parametrize("kv_cache", [{"memory": "4Gi"}, {"fraction": 0.5}])
+def test_every_field_arrives(kv_cache: dict[str, object]) -> None:
+    role = {"model": {"uri": "hf://a/b", "revision": "main"}, "kvCache": kv_cache, "quantization": "int8"}
+    wide = {**role, "maxQueue": 7, "maxBatchedTokens": 64, "tensorParallelSize": 2}
+    speculation = {"tolerance": 0.5, "draftPatience": "50ms"}
+    args = rendered(model({"target": wide, "draft": role, "speculation": speculation}))
+    of_target, of_draft = taken("target", args["target"]), taken("draft", args["draft"])
+    assert (of_target["max_queue"], of_target["max_batched_tokens"]) == (7, 64)
+    assert (of_target["tensor_parallel_size"], of_target["tolerance"]) == (2, 0.5)
+    assert (of_target["revision"], of_target["draft_patience_ms"]) == ("main", 50)
+    for params in (of_target, of_draft):
+        assert params["quantization"] == "int8"
+        assert (params["kv_cache_memory"], params["kv_cache_fraction"]) == (
+            kv_cache.get("memory"),
+            kv_cache.get("fraction"),
+        )
+
+
+def test_a_field_that_is_left_out_is_what_the_command_has_by_itself() -> None:
+    bare = taken("target", ["--model=hf://a/b"])
+    for name in ("max_queue", "max_batched_tokens", "tensor_parallel_size", "max_num_seqs"):
+        assert bare[name] == Target.model_fields[name].default
