@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from outrider_serving.engine.attention import ATTENTION, PackedBatch, Rows
+from outrider_serving.engine.fused_layers import fuse
 from outrider_serving.engine.kv_cache import SequenceKV
 from outrider_serving.engine.kv_pool import KVPool, KVShape
 from outrider_serving.engine.packed_linear import pack, packable
@@ -38,6 +39,9 @@ class ModelRunner:
         )
         self.vocabulary_size: int = model.get_output_embeddings().out_features
         self._pool: KVPool | None = None
+        # A rank of a tensor-parallel model keeps its slices apart: fused slices are not tested.
+        if packable(model) and (model.tp_size or 1) == 1:
+            fuse(model)
         if quantization is not None:
             quantize(model, quantization)
         if packable(model):

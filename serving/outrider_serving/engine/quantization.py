@@ -45,9 +45,8 @@ class Int8Linear(torch.nn.Module):
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """rows [..., in_features] → [..., out_features], both bfloat16 or float32."""
         flat = rows.reshape(-1, self.in_features)
-        # The smallest scale keeps a row of zeros at zero; its square is still a float32.
-        scales = torch.linalg.vector_norm(flat, float("inf"), -1, keepdim=True, dtype=torch.float32)
-        scales = scales.mul_(1 / LARGEST).clamp_min_(1e-15)
+        # Not vector_norm(inf): 12 µs against 95 for 8 rows of 4864. The smallest scale keeps a row of zeros at zero.
+        scales = flat.abs().amax(-1, keepdim=True).float().mul_(1 / LARGEST).clamp_min_(1e-15)
         product: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
             (flat / scales).round_().to(torch.int8),
             1.0,  # of the activations: applied below, row by row
