@@ -70,13 +70,13 @@ def not_ready() -> ApiError:
     )
 
 
-def queue_full() -> ApiError:
+def queue_full(retry_after_s: int) -> ApiError:
     return ApiError(
-        "as many requests wait here as may; send this one again in a moment",
+        f"as many requests wait here as may; send this one again in {retry_after_s} s",
         status=429,
         kind="rate_limit_error",
         code=QueueFull.code,
-        headers={"retry-after": "1"},
+        headers={"retry-after": str(retry_after_s)},
     )
 
 
@@ -97,7 +97,7 @@ def as_api_error(error: Exception, request_id: str) -> ApiError:
     if isinstance(error, RequestError):
         return ApiError(str(error), param=error.param, code=error.code)
     if isinstance(error, QueueFull):
-        return queue_full()
+        return queue_full(error.retry_after_s)
     return internal_error(request_id)
 
 

@@ -105,9 +105,13 @@ class RequestError(ValueError):
 
 
 class QueueFull(RuntimeError):
-    """As many requests wait already as may; this one was not taken in."""
+    """As many requests wait already as may; this one was not taken in. retry_after_s: when to try again."""
 
     code = "queue_full"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class Generator(Protocol):

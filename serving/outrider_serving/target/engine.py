@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import queue
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import aclosing
@@ -21,6 +22,7 @@ from outrider_serving.engine.request import Delta, QueueFull, Request, RequestEr
 from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import RequestTimer, TargetMetrics
 from outrider_serving.target.ngram import NGramIndex
+from outrider_serving.target.queue import CompletionRate
 from outrider_serving.target.sequence import Sequence
 from outrider_serving.target.step import TargetStep
 
@@ -60,6 +62,7 @@ class TargetEngine:
         self._max_model_len_tokens = max_model_len_tokens
         self._max_open_requests = max_open_requests
         self._open_requests = 0
+        self._rate = CompletionRate()
         self._on_failure = on_failure
         self._pool_tokens = runner.pool.blocks * BLOCK_TOKENS
         self._inbox: queue.SimpleQueue[Sequence | None] = queue.SimpleQueue()
@@ -109,7 +112,8 @@ class TargetEngine:
             )
         if self._open_requests >= self._max_open_requests:
             self._metrics.rejected()
-            raise QueueFull(f"{self._open_requests} requests run or wait already")
+            after_s = self._rate.retry_after_s(self._open_requests, time.monotonic())
+            raise QueueFull(f"{self._open_requests} requests run or wait already", after_s)
         self._open_requests += 1
         try:
             # Closed by hand: left to the garbage collector, a request that was cancelled would keep its blocks a while.
@@ -118,6 +122,7 @@ class TargetEngine:
                     yield delta
         finally:
             self._open_requests -= 1
+            self._rate.ended(time.monotonic())
 
     async def _deltas(self, request: Request) -> AsyncGenerator[Delta, None]:
         """The deltas of a request that was taken in."""

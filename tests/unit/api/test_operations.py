@@ -59,10 +59,10 @@ def test_until_the_model_answers_nothing_is_ready(served: Served, http: httpx.Cl
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_request_beyond_the_queue_is_told_to_come_again(served: Served, http: httpx.Client, stream: bool) -> None:
-    served.generator.script = lambda _: Script(error=QueueFull("3 requests run or wait already"))
+    served.generator.script = lambda _: Script(error=QueueFull("3 requests run or wait already", 7))
     refused = http.post("/v1/chat/completions", json=HELLO | {"stream": stream})
     assert refused.status_code == 429
-    assert refused.headers["retry-after"] == "1"
+    assert refused.headers["retry-after"] == "7"
     assert refused.json()["error"]["code"] == "queue_full"
 
 

@@ -11,6 +11,7 @@ from outrider_serving.engine.request import Delta, QueueFull, Request, RequestEr
 from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import TargetMetrics
 from outrider_serving.target.engine import EngineStopped, TargetEngine
+from outrider_serving.target.queue import CompletionRate
 from outrider_serving.target.speculation import SpeculationPolicy
 from outrider_serving.target.step import TargetStep
 from prometheus_client import CollectorRegistry
@@ -148,3 +149,13 @@ async def test_more_requests_than_places_wait_their_turn() -> None:
     answers = await asyncio.gather(*(one.tokens([index]) for index in range(5)))
     assert [len(answer) for answer in answers] == [20] * 5
     one.engine.stop()
+
+
+def test_who_is_refused_is_told_when_those_before_it_will_have_run() -> None:
+    rate = CompletionRate()
+    assert rate.retry_after_s(10, 100.0) == 1
+    for second in range(10):
+        rate.ended(100.0 + 2 * second)
+    assert rate.retry_after_s(5, 120.0) == 10
+    assert rate.retry_after_s(0, 120.0) == 1
+    assert rate.retry_after_s(500, 120.0) == 120
