@@ -111,11 +111,27 @@ class PackedBatch:
         slots = [slot for each in rows for slot in each.kv.slots(range(each.kv.length, each.total))]
         self._slots = torch.tensor(slots, device=self.pool.shape.device)
         self._reaches: dict[int | None, list[Reach]] = {}
+        self._rotary: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def write(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
         """Puts a layer's new rows [kv_heads, rows, head_dim] of all sequences into the pool."""
         self.pool.keys[layer].index_copy_(1, self._slots, key)
         self.pool.values[layer].index_copy_(1, self._slots, value)
+
+    def rotary(self, embeddings: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """cos and sin of the rows' positions as a layer wants them, [rows, 1, head_dim], the first half of sin negated:
+        x * cos + roll(x, head_dim / 2) * sin turns a head.
+        """
+        if self._rotary is None:
+            cos, sin = (each[0].unsqueeze(1) for each in embeddings)
+            half = sin.shape[-1] // 2
+            self._rotary = (cos, torch.cat([-sin[..., :half], sin[..., half:]], -1))
+        return self._rotary
+
+    @property
+    def windows(self) -> set[int | None]:
+        """The sliding windows that layers have asked for so far."""
+        return set(self._reaches)
 
     def reaches(self, window: int | None, group: int) -> list[Reach]:
         """One a sequence. Layers with and without a sliding window have their own. `group`: heads a KV head."""

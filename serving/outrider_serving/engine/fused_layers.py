@@ -20,8 +20,8 @@ class FusedProduct(torch.nn.Module):
 
     def __init__(self, linears: Sequence[torch.nn.Linear]) -> None:
         super().__init__()
-        self._widths = [linear.out_features for linear in linears]
-        product = torch.nn.Linear(linears[0].in_features, sum(self._widths), bias=False, device="meta")
+        self.widths = [linear.out_features for linear in linears]
+        product = torch.nn.Linear(linears[0].in_features, sum(self.widths), bias=False, device="meta")
         product.weight = _joined([linear.weight for linear in linears])
         biases = [linear.bias for linear in linears if linear.bias is not None]
         if biases:
@@ -35,7 +35,7 @@ class FusedProduct(torch.nn.Module):
         """rows [..., in_features] → the index-th layer's [..., out_features], a view. Computed at the first ask."""
         if rows is not self._rows:
             self._rows = rows
-            self._parts = list(self.product(rows).split(self._widths, dim=-1))
+            self._parts = list(self.product(rows).split(self.widths, dim=-1))
             self._untaken = len(self._parts)
         part = self._parts[index]
         self._untaken -= 1
@@ -54,6 +54,7 @@ class Projection(torch.nn.Module):
     def __init__(self, fused: FusedProduct, index: int) -> None:
         super().__init__()
         self.fused = fused
+        self.out_features = fused.widths[index]
         self._index = index
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:

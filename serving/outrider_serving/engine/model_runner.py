@@ -11,6 +11,7 @@ from outrider_serving.engine.attention import ATTENTION, PackedBatch, Rows
 from outrider_serving.engine.fused_layers import fuse
 from outrider_serving.engine.kv_cache import SequenceKV
 from outrider_serving.engine.kv_pool import KVPool, KVShape
+from outrider_serving.engine.lean_layers import streamline
 from outrider_serving.engine.packed_linear import pack, packable
 from outrider_serving.engine.quantization import Quantization, quantize
 
@@ -46,6 +47,7 @@ class ModelRunner:
             quantize(model, quantization)
         if packable(model):
             pack(model)
+            streamline(model, self.kv_shape)
 
     def take_memory(self, blocks: int) -> None:
         """Takes the memory of all caches to come, once, before the first of them."""

@@ -29,6 +29,11 @@ class PackedLinear(torch.nn.Module):
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._weight, self._bias, "none", [], "")
         return product
 
+    def plus(self, rows: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        """The product added to `residual`, which stays as it is."""
+        total: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, residual, self._weight, self._bias, "add")
+        return total
+
 
 def packable(model: PreTrainedModel) -> bool:
     return (

@@ -67,6 +67,10 @@ class Int8Linear(torch.nn.Module):
             product += self._bias
         return product.view(*rows.shape[:-1], self.out_features)
 
+    def plus(self, rows: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        """The product added to `residual`, which stays as it is."""
+        return self.forward(rows).add_(residual)
+
 
 def quantize(model: PreTrainedModel, scheme: Quantization) -> None:
     """Replaces the weights of the model's linear layers, the output layer's too. The embedding stays as it is,

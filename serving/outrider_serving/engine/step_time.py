@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-KNOTS_TOKENS = np.array([1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096], dtype=np.float64)
+KNOTS_TOKENS = np.array([1, 2, 4, 8, 16, 17, 32, 33, 64, 128, 256, 512, 1024, 4096], dtype=np.float64)
 LEARNING_RATE = 0.05
 # One stalled step (a page fault, a noisy neighbour) must not move the estimate by more than a twentieth.
 MOST_SURPRISE = 0.5
