@@ -77,6 +77,13 @@ bench-decode: install ## Compare decoding in one run: PAIR=q|s JSON=FILE [PROMPT
 	@$(BIN)/outrider-models prepare $(BENCH_MODELS)
 	@cd tests && ../$(BIN)/python -m benchmarks.decode --pair $(PAIR) --json $(abspath $(JSON)) $(if $(PROMPTS),--prompts $(abspath $(PROMPTS))) $(if $(SYSTEMS),--systems $(SYSTEMS))
 
+.PHONY: bench-forward
+bench-forward: JSON ?= bench-forward-$(PAIR).json
+bench-forward: install ## Compare a forward with a hand-written one and transformers': PAIR=q|s JSON=FILE
+	@$(BIN)/outrider-models prepare $(BENCH_MODELS)
+	@cd tests && OUTRIDER_MODEL_MIRROR=$$(../$(BIN)/outrider-models path) OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=20000 \
+		../$(BIN)/python -m benchmarks.forward --model $(if $(filter s,$(PAIR)),hf://HuggingFaceTB/SmolLM2-135M-Instruct,hf://Qwen/Qwen2.5-Coder-1.5B-Instruct) --json $(abspath $(JSON))
+
 .PHONY: bench-load
 bench-load: JSON ?= bench-load-$(PAIR).json
 bench-load: install ## Compare many streams in one run: PAIR=q|s JSON=FILE [STREAMS=1,4,8,16,32] [MINUTES=0: one round]
