@@ -118,7 +118,8 @@ class DraftGate:
         false when no tree came in time.
         """
         if not self._spent_s:
-            self._spent_s = PRIOR_STEPS * spent_s
+            # Of the smaller: a first step that waits for a prompt must not give the prior the weight of its wait.
+            self._spent_s = PRIOR_STEPS * min(plain_s, spent_s)
             self._plain_s = self._prior_gain * self._spent_s
         self._plain_s = FADE * self._plain_s + plain_s
         self._spent_s = FADE * self._spent_s + spent_s
