@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import grpc
+from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
 from outrider_serving.target import draft_fleet
@@ -19,7 +20,7 @@ from outrider_serving.target.remote import RemoteDrafter
 from outrider_serving.target.speculation import SpeculationPolicy
 from outrider_serving.target.step import StepReport
 from support.inprocess import shape_of, target_step
-from support.pair import VOCABULARY
+from support.pair import VOCABULARY, random_pair
 from support.served import PAIR, SAMPLING, Served, draft_server, plain, run, until
 
 PROMPTS = [[index + 1, 2 * index + 3] for index in range(6)]
@@ -48,6 +49,11 @@ async def fleet_of(
 
 def by_address(fleet: DraftFleet) -> dict[str, DraftReport]:
     return {report.address: report for report in fleet.reports}
+
+
+def own_target() -> ModelRunner:
+    """For targets that step at once: each in its thread, as each is a process of its own elsewhere."""
+    return random_pair(0.1).target
 
 
 def hits(reports: list[StepReport]) -> int:
@@ -299,7 +305,7 @@ async def test_three_targets_share_a_draft_that_grows_their_trees_in_one_forward
         fleets = [await stack.enter_async_context(fleet_of(draft.address)) for _ in range(3)]
         await until(lambda: all(fleet.connected == 1 for fleet in fleets))
         outcomes = await asyncio.gather(
-            *(run(target_step(PAIR.target, POLICY, fleet), prompts=PROMPTS[:3]) for fleet in fleets)
+            *(run(target_step(own_target(), POLICY, fleet), prompts=PROMPTS[:3]) for fleet in fleets)
         )
         forwards = draft.engine.reports
     assert [tokens for tokens, _ in outcomes] == [await plain(PROMPTS[:3])] * 3
@@ -320,7 +326,7 @@ async def test_a_target_that_took_every_place_gives_way_to_one_that_comes_later(
 
         async def come() -> None:
             assert draft.engine.sequences == 4
-            outcome.append(await run(target_step(PAIR.target, POLICY, later), prompts=PROMPTS[:3]))
+            outcome.append(await run(target_step(own_target(), POLICY, later), prompts=PROMPTS[:3]))
             most.append(max(report.tree_hits for report in outcome[0][1]))
 
         tokens, _ = await run(target_step(PAIR.target, POLICY, first), at=3, disturb=come, prompts=PROMPTS[:5])
