@@ -37,7 +37,9 @@ class WatchedEngine(DraftEngine):
     """Keeps what every forward did, and how many sequences were opened."""
 
     def __init__(self, max_num_seqs: int) -> None:
-        super().__init__(PAIR.draft, max_num_seqs, max_model_len_tokens=1024, level_time=StepTime([(1, 0.01)]))
+        super().__init__(
+            random_pair(0.1).draft, max_num_seqs, max_model_len_tokens=1024, level_time=StepTime([(1, 0.01)])
+        )
         self.reports: list[LevelReport] = []
         self.opened = 0
 
