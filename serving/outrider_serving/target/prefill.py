@@ -27,16 +27,19 @@ class PrefillPace:
         self._max_batched_tokens = max_batched_tokens
         self._pace = 1.0
 
-    def room(self, decode_rows: int) -> int:
-        """Prompt tokens for a step that also decodes so many rows: the whole budget when nobody waits for a token,
-        else what keeps the step within STRETCH of one without a prompt, and a block at least, so that it goes on.
+    def room(self, decode_rows: int, decoding: int, reading: int) -> int:
+        """Prompt tokens for a step that also decodes `decode_rows` rows of `decoding` sequences, while the prompts of
+        `reading` others are read: the whole budget when nobody waits for a next token, else what keeps the step within
+        STRETCH of one without a prompt, and a block at least, so that it goes on. Where more wait for their first token
+        than for the next, as in a surge, their share of the step grows with their number.
         """
         budget = self._max_batched_tokens - decode_rows
-        if not decode_rows or budget <= BLOCK_TOKENS:
+        if not decoding or budget <= BLOCK_TOKENS:
             return budget
         added = np.arange(BLOCK_TOKENS, budget + 1, dtype=np.float64)
         seconds = self._pace * self._predict(decode_rows + added)
-        longest_s = STRETCH * float(self._predict(np.array([decode_rows], dtype=np.float64))[0])
+        stretch = max(STRETCH, 1.0 + reading / decoding)
+        longest_s = stretch * float(self._predict(np.array([decode_rows], dtype=np.float64))[0])
         fitting = int(np.searchsorted(seconds, longest_s, side="right"))
         return BLOCK_TOKENS + max(0, fitting - 1)
 

@@ -78,7 +78,9 @@ class TargetStep:
         trees = self.scheduler.fitting(decoding, drafting.trees)
         batch = [_tree_rows(sequence, tree) for sequence, tree in zip(decoding, trees, strict=True)]
         decode_rows = sum(map(len, batch))
-        prefilling = self.scheduler.prompt_rows(self._pace.room(decode_rows))
+        prefilling = self.scheduler.prompt_rows(
+            self._pace.room(decode_rows, len(decoding), len(self.scheduler.running) - len(decoding))
+        )
         forward_started = time.perf_counter()
         logits = self._runner.forward([*batch, *prefilling.values()])
         verify_started = time.perf_counter()
