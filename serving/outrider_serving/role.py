@@ -17,7 +17,7 @@ from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.parallel_runner import ParallelRunner
 from outrider_serving.engine.quantization import Quantization, UnsupportedQuantization
 from outrider_serving.engine.ranks import Ranks
-from outrider_serving.engine.warmup import measure_forwards
+from outrider_serving.engine.warmup import ForwardTimes, measure_forwards
 from outrider_serving.rank import load_slices, start_ranks
 
 log = structlog.get_logger()
@@ -28,13 +28,13 @@ LEAST_BLOCKS = 16
 
 @dataclass(frozen=True)
 class Role:
-    """A model and what is known of it before the first request. forwards_s: rows → seconds, from warm-up."""
+    """A model and what is known of it before the first request. forwards: what a forward takes, from warm-up."""
 
     model_name: str
     runner: ModelRunner
     tokenizer: PreTrainedTokenizerBase
     max_model_len_tokens: int
-    forwards_s: dict[int, float]
+    forwards: ForwardTimes
     ranks: Ranks | None = None
 
 
@@ -70,12 +70,12 @@ def load_role(
     try:
         runner = ModelRunner(model, quantization) if ranks is None else ParallelRunner(model, quantization, ranks)
         _take_memory(runner, kv_cache, length, tensor_parallel_size)
-        forwards_s = dict(measure_forwards(runner))
+        forwards = measure_forwards(runner)
     except UnsupportedQuantization as error:
         raise FlagError("--quantization", str(error)) from None
     except UnsupportedModel as error:
         raise FlagError("--model", f"{uri}: {error}") from None
-    role = Role(model_name or flags.model_name(uri), runner, tokenizer, length, forwards_s, ranks)
+    role = Role(model_name or flags.model_name(uri), runner, tokenizer, length, forwards, ranks)
     log.info(
         "model loaded",
         model=role.model_name,
@@ -86,7 +86,7 @@ def load_role(
         kv_cache_tokens=runner.pool.blocks * BLOCK_TOKENS,
         kv_cache_mib=runner.pool.blocks * runner.kv_shape.block_bytes >> 20,
         seconds=round(time.perf_counter() - started, 1),
-        forward_ms={rows: round(1000 * seconds, 1) for rows, seconds in role.forwards_s.items()},
+        forward_ms={rows: round(1000 * seconds, 1) for rows, seconds in role.forwards.by_rows.items()},
     )
     return role
 

@@ -17,7 +17,6 @@ from outrider_serving import flags, loading, logs
 from outrider_serving.cli import run
 from outrider_serving.draft.engine import DraftEngine
 from outrider_serving.draft.server import Description, DraftLoop, DraftServicer
-from outrider_serving.engine.step_time import StepTime
 from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import DraftMetrics
 from outrider_serving.probes import probes_app
@@ -68,7 +67,7 @@ def serve(
         max_model_len_tokens=role.max_model_len_tokens,
         dtype=str(role.runner.model.dtype).removeprefix("torch."),
     )
-    level_time = StepTime(list(role.forwards_s.items()))
+    level_time = role.forwards.step_time
     engine = DraftEngine(role.runner, max_num_seqs, role.max_model_len_tokens, level_time)
     return uvloop.run(_serve(about, thread, engine, host, port, probes))
 

@@ -6,32 +6,60 @@ The first forwards of a process cost several times the later ones; no request sh
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from outrider_serving.engine.attention import Rows
+from outrider_serving.engine.kv_pool import blocks_for
 from outrider_serving.engine.model_runner import ModelRunner
+from outrider_serving.engine.step_time import StepTime
 
-WIDTHS_TOKENS = (1, 2, 4, 8, 16, 32)
+# 17: where a matrix unit of 16 rows begins its second tile.
+WIDTHS_TOKENS = (1, 2, 4, 8, 16, 17, 32)
+SEQUENCES = 4
 CONTEXT_TOKENS = 64
 ROUNDS = 4
 # Where another process computes on the same cores, one round has to do; the estimate is followed while running.
 ENOUGH_S = 3.0
 
 
-def measure_forwards(runner: ModelRunner) -> list[tuple[int, float]]:
-    """(rows, seconds) of forwards over a short context; of a few each the fastest, because noise only ever adds."""
-    kv = runner.new_kv()
+@dataclass(frozen=True)
+class ForwardTimes:
+    """by_rows: rows of one sequence → seconds. sequence_s: what each further sequence adds."""
 
-    def forward_s(width: int) -> float:
+    by_rows: dict[int, float]
+    sequence_s: float
+
+    @property
+    def step_time(self) -> StepTime:
+        return StepTime(list(self.by_rows.items()), self.sequence_s)
+
+
+def measure_forwards(runner: ModelRunner) -> ForwardTimes:
+    """Over a short context; of a few rounds the fastest, because noise only ever adds."""
+    rows = CONTEXT_TOKENS + max(WIDTHS_TOKENS)
+    # A pool so small that few sequences fit in is asked for nothing it has not.
+    sequences = min(SEQUENCES, runner.pool.available // blocks_for(rows))
+    kvs = [runner.new_kv() for _ in range(sequences)]
+
+    def forward_s(width: int, sequences: int) -> float:
         started = time.perf_counter()
-        start = kv.length
-        runner.forward([Rows(kv, tokens=[1] * width, positions=range(start, start + width))])
-        kv.compact(start, [])
+        runner.forward([Rows(kv, [1] * width, range(kv.length, kv.length + width)) for kv in kvs[:sequences]])
+        for kv in kvs[:sequences]:
+            kv.compact(CONTEXT_TOKENS, [])
         return time.perf_counter() - started
 
-    runner.forward([Rows(kv, tokens=[1] * CONTEXT_TOKENS, positions=range(CONTEXT_TOKENS))])
+    runner.forward([Rows(kv, tokens=[1] * CONTEXT_TOKENS, positions=range(CONTEXT_TOKENS)) for kv in kvs])
+    shapes = [*((width, 1) for width in WIDTHS_TOKENS), *([(1, SEQUENCES)] if sequences == SEQUENCES else [])]
     # In rounds, so that a busy moment of the machine is not taken for the cost of one width.
     rounds: list[list[float]] = []
     while len(rounds) < ROUNDS and sum(map(sum, rounds)) < ENOUGH_S:
-        rounds.append([forward_s(width) for width in WIDTHS_TOKENS])
-    kv.free()
-    return [(width, min(taken)) for width, taken in zip(WIDTHS_TOKENS, zip(*rounds, strict=True), strict=True)]
+        rounds.append([forward_s(*shape) for shape in shapes])
+    for kv in kvs:
+        kv.free()
+    fastest = dict(zip(shapes, map(min, zip(*rounds, strict=True)), strict=True))
+    alone_s = fastest[SEQUENCES, 1]
+    together_s = fastest.get((1, SEQUENCES), alone_s) - alone_s
+    return ForwardTimes(
+        by_rows={width: fastest[width, 1] for width in WIDTHS_TOKENS},
+        sequence_s=max(0.0, together_s / (SEQUENCES - 1)),
+    )

@@ -62,7 +62,7 @@ def select(
             taken_of[candidate[2]] += 1
             allowed.append(candidate)
     expected = sequences + np.cumsum([0.0] + [-negative for negative, _, _ in allowed])
-    seconds = step_time.predict(sequences + np.arange(len(allowed) + 1, dtype=np.float64))
+    seconds = step_time.predict(sequences + np.arange(len(allowed) + 1, dtype=np.float64), sequences)
     best = len(allowed) if force else int(np.argmax(expected / (seconds + spent_s)))
     nodes: list[list[int]] = [[] for _ in range(sequences)]
     for _, node, index in allowed[:best]:

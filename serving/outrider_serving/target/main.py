@@ -20,7 +20,6 @@ from outrider_serving import flags, loading, logs
 from outrider_serving.api.app import create_app
 from outrider_serving.api.health import DraftHealth, HealthReport, OneDraftHealth, SpeculationHealth
 from outrider_serving.cli import FlagError, run
-from outrider_serving.engine.step_time import StepTime
 from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import TargetMetrics
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
@@ -212,7 +211,7 @@ async def _serve(
         TargetStep(
             role.runner,
             scheduler,
-            Speculation(drafter, policy, StepTime(list(role.forwards_s.items()))),
+            Speculation(drafter, policy, role.forwards.step_time),
         ),
         metrics,
         loading.eos_token_ids(model.config, model.generation_config, role.tokenizer),

@@ -16,13 +16,16 @@ PACE_RATE = 0.2
 SLOWEST_PACE = 8.0
 
 
+Predict = Callable[[NDArray[np.float64], int], NDArray[np.float64]]
+
+
 class PrefillPace:
     """Bounds a step's prompt tokens by time, and learns what they in fact cost: a chunk reads all of its prompt that
     came before, which the time of so many tokens alone does not say.
     """
 
-    def __init__(self, predict: Callable[[NDArray[np.float64]], NDArray[np.float64]], max_batched_tokens: int) -> None:
-        """predict: tokens → seconds of a step over each."""
+    def __init__(self, predict: Predict, max_batched_tokens: int) -> None:
+        """predict: tokens, sequences → seconds of a step over each of the tokens."""
         self._predict = predict
         self._max_batched_tokens = max_batched_tokens
         self._pace = 1.0
@@ -37,14 +40,14 @@ class PrefillPace:
         if not decoding or budget <= BLOCK_TOKENS:
             return budget
         added = np.arange(BLOCK_TOKENS, budget + 1, dtype=np.float64)
-        seconds = self._pace * self._predict(decode_rows + added)
+        seconds = self._pace * self._predict(decode_rows + added, decoding + 1)
         stretch = max(STRETCH, 1.0 + reading / decoding)
-        longest_s = stretch * float(self._predict(np.array([decode_rows], dtype=np.float64))[0])
+        longest_s = stretch * float(self._predict(np.array([decode_rows], dtype=np.float64), decoding)[0])
         fitting = int(np.searchsorted(seconds, longest_s, side="right"))
         return BLOCK_TOKENS + max(0, fitting - 1)
 
-    def observe(self, rows: int, seconds: float) -> None:
-        """A step over so many rows, decoded and read, took so long."""
-        predicted = float(self._predict(np.array([rows], dtype=np.float64))[0])
+    def observe(self, rows: int, sequences: int, seconds: float) -> None:
+        """A step over so many rows, decoded and read, of so many sequences took so long."""
+        predicted = float(self._predict(np.array([rows], dtype=np.float64), sequences)[0])
         ratio = min(max(seconds / predicted, 1 / SLOWEST_PACE), SLOWEST_PACE)
         self._pace += PACE_RATE * (ratio - self._pace)

@@ -120,7 +120,7 @@ class Speculation:
     def _asking_pays(self, decoding: list[Sequence], lookups: list[Tree]) -> bool:
         if self._policy.mode == "Always":
             return True
-        plain = len(decoding) / self.step_time.of(len(decoding))
+        plain = len(decoding) / self.step_time.of(len(decoding), len(decoding))
         return self._gates.at(len(decoding)).asks(self._select(decoding, lookups, 0.0).goodput / plain)
 
     def _ask_for(self, sequence: Sequence, sequences: int) -> Ask:
@@ -131,7 +131,7 @@ class Speculation:
             sampling=sequence.sampling,
             max_nodes=self._budget.max_nodes,
             max_depth=max(1, sequence.remaining - 1),
-            target_step_s=self.step_time.of(sequences),
+            target_step_s=self.step_time.of(sequences, sequences),
         )
 
     def _patience_s(self, decoding: list[Sequence]) -> tuple[float, float]:
@@ -144,7 +144,7 @@ class Speculation:
         if self._policy.draft_patience_s is not None:
             return self._policy.draft_patience_s, self._policy.draft_patience_s
         first = max(s.prefill_s if s.output_length <= 1 else 0.0 for s in decoding)
-        silence_s = max(LEAST_PATIENCE_S, PATIENCE_STEPS * self.step_time.of(len(decoding))) + first
+        silence_s = max(LEAST_PATIENCE_S, PATIENCE_STEPS * self.step_time.of(len(decoding), len(decoding))) + first
         return silence_s, silence_s * (self._policy.max_depth + 1)
 
     def _select(self, decoding: list[Sequence], trees: list[Tree], spent_s: float) -> Selection:
@@ -169,8 +169,9 @@ class Speculation:
         """A step that read no prompt verified `draft_tokens` nodes, emitted `tokens` and took `work_s` besides
         waiting for the draft.
         """
-        self.step_time.observe(len(decoding) + draft_tokens, work_s)
-        plain_s = tokens * self.step_time.of(len(decoding)) / len(decoding)
+        sequences = len(decoding)
+        self.step_time.observe(sequences + draft_tokens, work_s, sequences)
+        plain_s = tokens * self.step_time.of(sequences, sequences) / sequences
         spent_s = work_s + drafting.wait_s
         self._plain_s = GAIN_FADE * self._plain_s + plain_s
         self._spent_s = GAIN_FADE * self._spent_s + spent_s

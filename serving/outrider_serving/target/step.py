@@ -103,7 +103,7 @@ class TargetStep:
         for sequence in prefilling:
             sequence.prefill_s += work_s
         if prefilling and decoding:
-            self._pace.observe(decode_rows + report.prompt_tokens, work_s)
+            self._pace.observe(decode_rows + report.prompt_tokens, len(decoding) + len(prefilling), work_s)
         if not prefilling:
             self.speculation.learn(decoding, drafting, report.draft_tokens, report.decoded_tokens, work_s)
         self._drop_finished()

@@ -177,6 +177,18 @@ def test_the_draft_is_told_to_grow_less_when_little_of_it_is_verified_and_more_a
     assert budget.max_nodes == 32
 
 
+def test_what_further_sequences_cost_is_told_from_what_further_tokens_cost() -> None:
+    """In truth 26 ms and a quarter of one for each token, and 1.4 for each sequence."""
+    step_time = StepTime([(1, 0.026), (32, 0.034)], sequence_s=0.0005)
+    for round_ in range(600):
+        sequences = (1, 8, 32)[round_ % 3]
+        tokens = sequences * (1 + round_ % 2)
+        step_time.observe(tokens, 0.026 + 0.00025 * tokens + 0.0014 * (sequences - 1), sequences)
+    assert step_time.of(32, 32) == pytest.approx(0.026 + 0.008 + 0.0434, rel=0.1)
+    assert step_time.of(64, 32) - step_time.of(32, 32) == pytest.approx(0.008, rel=0.5)
+    assert step_time.of(1) == pytest.approx(0.026, rel=0.15)
+
+
 def test_calibration_learns_what_a_belief_is_worth() -> None:
     calibration = Calibration()
     drafted, looked_up = (Proposal(source, -0.05, depth=1, rank=0) for source in (Source.DRAFT, Source.NGRAM))

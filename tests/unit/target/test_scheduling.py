@@ -169,7 +169,7 @@ def test_an_answer_that_comes_back_in_the_next_prompt_is_found_too() -> None:
     assert report.prefix_hits == 48
 
 
-def linear(tokens: np.ndarray) -> np.ndarray:
+def linear(tokens: np.ndarray, sequences: int = 1) -> np.ndarray:  # noqa: ARG001 as StepTime.predict has it
     """A step of 30 ms, and 0.2 ms more for each token."""
     return 0.03 + 0.0002 * tokens
 
@@ -194,19 +194,19 @@ def test_a_chunk_shrinks_while_steps_take_longer_than_foreseen_and_never_below_a
         rooms.append(pace.room(8, 8, 1))
         rows = 8 + rooms[-1]
         # Reading a chunk of a long prompt costs three times what so many tokens do, in this world.
-        pace.observe(rows, float(linear(np.array(8.0)) + 3 * 0.0002 * (rows - 8)))
+        pace.observe(rows, 9, float(linear(np.array(8.0)) + 3 * 0.0002 * (rows - 8)))
     assert rooms[-1] < rooms[0]
     steady = rooms[-1]
     assert 0.03 + 3 * 0.0002 * steady < 3 * float(linear(np.array(8.0)))
     for _ in range(40):
-        pace.observe(8 + pace.room(8, 8, 1), 60.0)
+        pace.observe(8 + pace.room(8, 8, 1), 9, 60.0)
     assert pace.room(8, 8, 1) == BLOCK_TOKENS
 
 
 class Steady(PrefillPace):
     """Learns nothing: the steps of a test take what they take."""
 
-    def observe(self, rows: int, seconds: float) -> None: ...
+    def observe(self, rows: int, sequences: int, seconds: float) -> None: ...
 
 
 def test_a_long_prompt_is_read_in_chunks_while_every_stream_gets_a_token_each_step() -> None:
