@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from outrider_serving import flags, loading
 from outrider_serving.cli import FlagError
 from outrider_serving.engine.attention import UnsupportedModel
-from outrider_serving.engine.kv_pool import BLOCK_TOKENS, blocks_for
+from outrider_serving.engine.kv_pool import BLOCK_TOKENS
 from outrider_serving.engine.memory import pool_blocks
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.parallel_runner import ParallelRunner
@@ -22,7 +22,7 @@ from outrider_serving.rank import load_slices, start_ranks
 
 log = structlog.get_logger()
 
-# 256 tokens: what warm-up reads, and the shortest context worth serving.
+# 256 tokens: room for what warm-up reads, also where a context is shorter.
 LEAST_BLOCKS = 16
 
 
@@ -95,10 +95,9 @@ def _take_memory(runner: ModelRunner, kv_cache: flags.KVCacheSize, max_model_len
     """Raises FlagError when the memory allowed does not hold even a short sequence."""
     shape = runner.kv_shape
     allowed = kv_cache.allowed_bytes(shape.device, ranks)
-    blocks = pool_blocks(shape, allowed, kv_cache.max_num_seqs, max_model_len_tokens)
-    least = min(LEAST_BLOCKS, blocks_for(max_model_len_tokens))
-    if blocks < least:
+    blocks = pool_blocks(shape, allowed, kv_cache.max_num_seqs, max(max_model_len_tokens, LEAST_BLOCKS * BLOCK_TOKENS))
+    if blocks < LEAST_BLOCKS:
         flag = "--kv-cache-fraction" if kv_cache.memory_bytes is None else "--kv-cache-memory"
-        has, needs = ranks * allowed >> 20, -(-ranks * least * shape.block_bytes >> 20)
+        has, needs = ranks * allowed >> 20, -(-ranks * LEAST_BLOCKS * shape.block_bytes >> 20)
         raise FlagError(flag, f"{has} MiB hold too few tokens of this model; give {needs} MiB or more")
     runner.take_memory(blocks)
