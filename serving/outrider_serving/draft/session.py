@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from outrider_serving.draft.grow import Limits, leaves
-from outrider_serving.engine.attention import Rows
 from outrider_serving.engine.calibration import Calibration, Proposal
 from outrider_serving.engine.kv_cache import SequenceKV
 from outrider_serving.engine.processors import History
+from outrider_serving.engine.rows import Rows
 from outrider_serving.engine.sampler import Guesses, Place
 from outrider_serving.engine.sampling import Sampling
 from outrider_serving.engine.tree import ROOT, Source, Tree

@@ -14,10 +14,11 @@ import torch
 from transformers import PreTrainedModel
 from transformers.activations import SiLUActivation
 
-from outrider_serving.engine.attention import PackedBatch, Rows, packed_attention
+from outrider_serving.engine.attention import PackedBatch, packed_attention
 from outrider_serving.engine.fused_layers import Projection
 from outrider_serving.engine.kv_cache import SequenceKV
 from outrider_serving.engine.kv_pool import KVPool, KVShape
+from outrider_serving.engine.rows import Rows
 
 ATTENTION_PARTS = {"q_proj", "k_proj", "v_proj", "o_proj"}
 MLP_PARTS = {"gate_proj", "up_proj", "down_proj", "act_fn"}

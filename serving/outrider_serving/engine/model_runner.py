@@ -7,13 +7,15 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
-from outrider_serving.engine.attention import ATTENTION, PackedBatch, Rows
+from outrider_serving.engine.attention import ATTENTION, PackedBatch
 from outrider_serving.engine.fused_layers import fuse
 from outrider_serving.engine.kv_cache import SequenceKV
 from outrider_serving.engine.kv_pool import KVPool, KVShape
 from outrider_serving.engine.lean_layers import streamline
 from outrider_serving.engine.packed_linear import pack, packable
 from outrider_serving.engine.quantization import Quantization, quantize
+from outrider_serving.engine.reach import order
+from outrider_serving.engine.rows import Rows
 
 # Of a runner that nobody sized: what small models and tests need.
 FEW_BLOCKS = 1024
@@ -75,10 +77,12 @@ class ModelRunner:
         """
         for rows in batch:
             rows.kv.reserve(len(rows))
-        logits = self._logits(batch)
+        ordered = order(batch)
+        logits = self._logits([batch[index] for index in ordered])
         for rows in batch:
             rows.kv.advance(len(rows))
-        return list(logits.split([rows.logits for rows in batch]))
+        parts = logits.split([batch[index].logits for index in ordered])
+        return [part for _, part in sorted(zip(ordered, parts, strict=True), key=lambda one: one[0])]
 
     @torch.inference_mode()
     def _logits(self, batch: Sequence[Rows]) -> torch.Tensor:

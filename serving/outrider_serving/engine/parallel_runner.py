@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
-from outrider_serving.engine.attention import Rows
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.quantization import Quantization
 from outrider_serving.engine.ranks import RankDied, Ranks
 from outrider_serving.engine.replay import RecordedPool
+from outrider_serving.engine.rows import Rows
 
 
 class ParallelRunner(ModelRunner):

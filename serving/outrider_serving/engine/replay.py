@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from outrider_serving.engine.attention import Rows
 from outrider_serving.engine.kv_cache import SequenceKV
 from outrider_serving.engine.kv_pool import KVPool, KVShape
+from outrider_serving.engine.rows import Rows
 
 CAUSAL = -1  # in the place of the tail's length: Rows without a mask of their own
 INT = np.dtype(np.int32)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from outrider_serving.engine.attention import Rows
 from outrider_serving.engine.kv_pool import blocks_for
 from outrider_serving.engine.model_runner import ModelRunner
+from outrider_serving.engine.rows import Rows
 from outrider_serving.engine.step_time import StepTime
 
 # 17: where a matrix unit of 16 rows begins its second tile.

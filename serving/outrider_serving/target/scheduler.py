@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from outrider_serving.engine.attention import Rows
+from outrider_serving.engine.rows import Rows
 from outrider_serving.engine.tree import Tree
 from outrider_serving.target.sequence import Sequence
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from outrider_serving.engine.attention import Rows
 from outrider_serving.engine.model_runner import ModelRunner
+from outrider_serving.engine.rows import Rows
 from outrider_serving.engine.tree import ROOT, Tree
 from outrider_serving.target.choosing import Chooser, Forwarded, choosers
 from outrider_serving.target.prefill import PrefillPace

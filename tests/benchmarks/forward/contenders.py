@@ -8,10 +8,11 @@ from typing import Protocol
 
 import torch
 from outrider_serving import loading
-from outrider_serving.engine.attention import ATTENTION, Rows
+from outrider_serving.engine.attention import ATTENTION
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.packed_linear import packable
 from outrider_serving.engine.quantization import Quantization
+from outrider_serving.engine.rows import Rows
 from transformers import DynamicCache
 
 from benchmarks.forward.hand_written import HandWritten

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from outrider_serving.engine.attention import ATTENTION, Rows
+from hypothesis import strategies as st
+from outrider_serving.engine.attention import ATTENTION
 from outrider_serving.engine.kv_cache import SequenceKV
 from outrider_serving.engine.kv_pool import BLOCK_TOKENS
 from outrider_serving.engine.model_runner import ModelRunner
+from outrider_serving.engine.reach import Reaches, order
+from outrider_serving.engine.rows import Rows
 from outrider_serving.engine.tree import Tree
 from support.pair import VOCABULARY, random_llama
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
@@ -53,6 +56,9 @@ def family(name: str, attention: str) -> PreTrainedModel:
     return model
 
 
+RUNNERS = {name: ModelRunner(family(name, ATTENTION)) for name in FAMILIES}
+
+
 def prefill(runner: ModelRunner, tokens: list[int]) -> tuple[SequenceKV, torch.Tensor]:
     kv = runner.new_kv()
     (logits,) = runner.forward([Rows(kv, tokens, range(len(tokens)))])
@@ -63,13 +69,13 @@ def prefill(runner: ModelRunner, tokens: list[int]) -> tuple[SequenceKV, torch.T
 def test_a_family_gives_the_logits_of_its_own_eager_attention(name: str) -> None:
     with torch.no_grad():
         expected = family(name, "eager")(torch.tensor([PROMPT])).logits[0]
-    _, logits = prefill(ModelRunner(family(name, ATTENTION)), PROMPT)
+    _, logits = prefill(RUNNERS[name], PROMPT)
     assert_close(logits, expected)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_prompt_in_chunks_is_the_prompt_at_once(name: str) -> None:
-    runner = ModelRunner(family(name, ATTENTION))
+    runner = RUNNERS[name]
     _, whole = prefill(runner, PROMPT)
     kv = runner.new_kv()
     runner.forward([Rows(kv, PROMPT[:7], range(7), logits_from=7)])
@@ -79,7 +85,7 @@ def test_a_prompt_in_chunks_is_the_prompt_at_once(name: str) -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_tree_gives_each_node_the_logits_of_its_path_alone(name: str) -> None:
-    runner = ModelRunner(family(name, ATTENTION))
+    runner = RUNNERS[name]
 
     @settings(max_examples=15, deadline=None)
     @given(trees(most=8))
@@ -115,6 +121,34 @@ def test_sequences_of_a_batch_do_not_see_one_another() -> None:
         assert_close(together, expected)
 
 
+@pytest.mark.parametrize("name", ["llama", "mistral", "gemma2"])
+@given(lengths=st.lists(st.integers(1, 40), min_size=2, max_size=6), rows=st.integers(1, 4))
+@settings(max_examples=15, deadline=None)
+def test_two_sequences_that_are_attended_to_together_are_each_as_alone(
+    name: str, lengths: list[int], rows: int
+) -> None:
+    runner = RUNNERS[name]
+    new = PROMPT[:rows]
+    prompts = [[(index * 7 + token) % VOCABULARY for token in range(length)] for index, length in enumerate(lengths)]
+    caches = [prefill(runner, prompt)[0] for prompt in prompts]
+    together = runner.forward([Rows(kv, new, range(kv.length, kv.length + rows)) for kv in caches])
+    for prompt, logits in zip(prompts, together, strict=True):
+        (alone,) = runner.forward([Rows(prefill(runner, prompt)[0], new, range(len(prompt), len(prompt) + rows))])
+        assert_close(logits, alone)
+
+
+def test_sequences_about_as_long_are_attended_to_in_twos() -> None:
+    runner = RUNNERS["llama"]
+    batch = [
+        Rows(prefill(runner, [1] * length)[0], [2] * rows, range(length, length + rows))
+        for length, rows in ((30, 1), (5, 1), (31, 1), (6, 2), (33, 1), (7, 1), (29, 1))
+    ]
+    ordered = [batch[index] for index in order(batch)]
+    assert sorted(map(id, ordered)) == sorted(map(id, batch))
+    reaches = list(Reaches(runner.pool, window=None, group=2).of(ordered))
+    assert [(reach.sequences, reach.rows) for reach in reaches] == [(2, 1), (2, 1), (2, 1), (1, 2)]
+
+
 def test_rows_kept_by_compaction_are_the_path_as_if_it_had_been_read_alone() -> None:
     runner = ModelRunner(random_llama(3))
     kv, _ = prefill(runner, PROMPT)
@@ -131,7 +165,7 @@ def test_rows_kept_by_compaction_are_the_path_as_if_it_had_been_read_alone() -> 
 @pytest.mark.parametrize("piece", [1, 3])
 def test_a_cache_in_many_pieces_is_the_cache_in_one(name: str, piece: int) -> None:
     """Runs of one block are gathered, of three blocks merged."""
-    runner = ModelRunner(family(name, ATTENTION))
+    runner = RUNNERS[name]
     tokens = [(7 * index) % VOCABULARY for index in range(130)]
     _, whole = prefill(runner, tokens)
     kv = runner.new_kv()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from outrider_serving.engine.attention import ATTENTION, Rows
+from outrider_serving.engine.attention import ATTENTION
 from outrider_serving.engine.fused_layers import FusedProduct, Projection, fuse
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.packed_linear import packable
 from outrider_serving.engine.quantization import Int8Linear, Quantization
 from outrider_serving.engine.request import SamplingParams
+from outrider_serving.engine.rows import Rows
 from outrider_serving.target.speculation import SpeculationPolicy
 from support.inprocess import HandCarried, draft_engine, generate, shape_of, target_step
 from support.pair import VOCABULARY, random_llama, random_pair

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from unittest.mock import patch
 
 import pytest
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from outrider_serving.engine import kv_cache
 from outrider_serving.engine.kv_cache import SequenceKV
 from outrider_serving.engine.kv_pool import BLOCK_TOKENS, KVPool, KVShape, PoolExhausted, blocks_for
 
@@ -37,11 +39,12 @@ class Sequences(RuleBasedStateMachine):
         self.pool = KVPool(SHAPE, TINY)
         self.held: list[tuple[SequenceKV, list[int]]] = []
 
-    @rule(beginning=st.sampled_from([1, 2]), length=st.integers(1, 5 * BLOCK_TOKENS))
-    def come(self, beginning: int, length: int) -> None:
+    @rule(beginning=st.sampled_from([1, 2]), length=st.integers(1, 5 * BLOCK_TOKENS), copied=st.integers(0, 4))
+    def come(self, beginning: int, length: int, copied: int) -> None:
         tokens = [beginning * 1000 + index for index in range(length)]
         kv = SequenceKV(self.pool)
-        shared = kv.share(tokens)
+        with patch.object(kv_cache, "COPIED_BLOCKS", copied):
+            shared = kv.share(tokens)
         assert shared < length
         if kv.blocks_missing(length - shared) > self.pool.available:
             with pytest.raises(PoolExhausted):
@@ -114,7 +117,8 @@ def test_sequences_that_grow_side_by_side_stay_whole_runs() -> None:
     assert [len(kv.runs(0, kv.length)) for kv in held] == [1] * 4
 
 
-def test_a_prompt_that_was_read_before_is_shared_but_for_its_last_token() -> None:
+def test_a_prompt_that_was_read_before_is_shared_but_for_its_last_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kv_cache, "COPIED_BLOCKS", 0)
     pool = KVPool(SHAPE, TINY)
     tokens = list(range(2 * BLOCK_TOKENS))
     first = sequence(pool, tokens)
@@ -125,6 +129,16 @@ def test_a_prompt_that_was_read_before_is_shared_but_for_its_last_token() -> Non
     for kv in (first, again, longer):
         kv.free()
     assert pool.usage == 0
+
+
+def test_a_short_beginning_that_was_read_before_is_copied_so_that_each_sequence_stays_one_run() -> None:
+    pool = KVPool(SHAPE, 64)
+    beginning = list(range(2 * BLOCK_TOKENS))
+    sequences = [sequence(pool, [*beginning, *range(last * 100, last * 100 + 40)]) for last in range(4)]
+    assert [len(kv.runs(0, kv.length)) for kv in sequences] == [1] * 4
+    assert [read(kv)[: len(beginning)] for kv in sequences] == [beginning] * 4
+    again = SequenceKV(pool)
+    assert again.share([*beginning, 7]) == len(beginning), "the one that was read first is still known"
 
 
 def test_another_beginning_shares_nothing_even_where_a_block_is_the_same() -> None:

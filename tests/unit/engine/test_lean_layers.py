@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from outrider_serving.engine.attention import ATTENTION, Rows
+from outrider_serving.engine.attention import ATTENTION
 from outrider_serving.engine.fused_layers import fuse
 from outrider_serving.engine.lean_layers import LeanLayer, streamline
 from outrider_serving.engine.model_runner import ModelRunner
+from outrider_serving.engine.rows import Rows
 from transformers import GraniteConfig, GraniteForCausalLM, PreTrainedModel
 from unit.engine.test_attention import FAMILIES, PROMPT, family
 

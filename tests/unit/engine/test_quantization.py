@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from outrider_serving.cli import FlagError
-from outrider_serving.engine.attention import ATTENTION, Rows
+from outrider_serving.engine.attention import ATTENTION
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.quantization import Int8Linear, Quantization, UnsupportedQuantization, quantize
 from outrider_serving.engine.request import SamplingParams
+from outrider_serving.engine.rows import Rows
 from outrider_serving.flags import Dtype, kv_cache_size
 from outrider_serving.role import load_role
 from outrider_serving.target.speculation import SpeculationPolicy
