@@ -196,6 +196,7 @@ class DraftMetrics:
         self._forward_s = named.counter("draft_forward_seconds", "Wall time of the draft's forwards.")
         self._commits = named.counter("draft_commits", "Commits that targets sent.")
         self._hits = named.counter("draft_commit_hits", "Commits whose first token was in the tree.")
+        self._unlisted = named.counter("draft_unlisted_tokens", "Tokens committed that the draft's short list lacked.")
 
     def record(self, sequences: int, tokens: int, forward_s: float) -> None:
         self._sequences.set(sequences)
@@ -204,6 +205,7 @@ class DraftMetrics:
             self._tokens.inc(tokens)
             self._forward_s.inc(forward_s)
 
-    def committed(self, commits: int, hits: int) -> None:
+    def committed(self, commits: int, hits: int, unlisted: int) -> None:
         self._commits.inc(commits)
         self._hits.inc(hits)
+        self._unlisted.inc(unlisted)

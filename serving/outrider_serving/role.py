@@ -48,8 +48,9 @@ def load_role(
     model_name: str | None = None,
     quantization: Quantization | None = None,
     tensor_parallel_size: int = 1,
+    drafts: bool = False,
 ) -> Role:
-    """Loads and warms up the model that the flags name. Raises FlagError for what they name wrongly."""
+    """Loads and warms up the model that the flags name, to draft or to be a target. Raises FlagError."""
     threads = flags.use_own_cores(tensor_parallel_size)
     started = time.perf_counter()
     try:
@@ -68,7 +69,10 @@ def load_role(
         reason = f"one request of more than {steady} tokens would change what this model's RoPE gives the others"
         raise FlagError("--max-model-len", f"{reason}; give at most {steady}")
     try:
-        runner = ModelRunner(model, quantization) if ranks is None else ParallelRunner(model, quantization, ranks)
+        if ranks is None:
+            runner = ModelRunner(model, quantization, drafts=drafts)
+        else:
+            runner = ParallelRunner(model, quantization, ranks)
         _take_memory(runner, kv_cache, length, tensor_parallel_size)
         forwards = measure_forwards(runner)
     except UnsupportedQuantization as error:

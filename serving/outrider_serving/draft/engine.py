@@ -82,6 +82,7 @@ class DraftEngine:
         self.draining = False
         self._commits = 0
         self._commit_hits = 0
+        self._unlisted = 0
         self._forwards = 0
         self._runner = runner
         self._max_num_seqs = max_num_seqs
@@ -110,10 +111,12 @@ class DraftEngine:
     def _held(self) -> dict[int, int]:
         return Counter(stream for stream, _ in self._sessions)
 
-    def take_commits(self) -> tuple[int, int]:
-        """Commits since the last call, and those whose first token was in the tree."""
-        taken = (self._commits, self._commit_hits)
-        self._commits = self._commit_hits = 0
+    def take_commits(self) -> tuple[int, int, int]:
+        """Commits since the last call, those whose first token was in the tree, and tokens that the draft's short list
+        lacked.
+        """
+        taken = (self._commits, self._commit_hits, self._unlisted)
+        self._commits = self._commit_hits = self._unlisted = 0
         return taken
 
     def handle(self, stream: int, message: pb.TargetMessage) -> None:
@@ -173,6 +176,8 @@ class DraftEngine:
             self._reject(stream, opened.sequence, opened.epoch, POOL_FULL, full=True)
             return
         session.take_blocks()
+        if self._runner.short_list is not None:
+            self._runner.short_list.read(opened.tokens)
         self._sessions[key] = Drafted(
             stream=stream,
             sequence=opened.sequence,
@@ -238,6 +243,8 @@ class DraftEngine:
         if not commit.tokens:
             raise ProtocolError("a Commit without tokens")
         outcomes = drafted.session.commit(commit.position, commit.tokens)
+        if self._runner.short_list is not None:
+            self._unlisted += self._runner.short_list.answered(commit.tokens)
         self._commits += 1
         self._commit_hits += bool(outcomes) and outcomes[0]
         for outcome in outcomes:

@@ -58,7 +58,9 @@ def serve(
     flags.listen("--port", host, port).close()
     thread = EngineThread()
     role = thread.call(
-        lambda: load_role(model, model_mirror, revision, dtype, max_model_len, kv_cache, quantization=quantization)
+        lambda: load_role(
+            model, model_mirror, revision, dtype, max_model_len, kv_cache, quantization=quantization, drafts=True
+        )
     )
     about = Description(
         model=role.model_name,

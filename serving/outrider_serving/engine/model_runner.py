@@ -16,6 +16,7 @@ from outrider_serving.engine.packed_linear import pack, packable
 from outrider_serving.engine.quantization import Quantization, quantize
 from outrider_serving.engine.reach import order
 from outrider_serving.engine.rows import Rows
+from outrider_serving.engine.short_list import shorten
 
 # Of a runner that nobody sized: what small models and tests need.
 FEW_BLOCKS = 1024
@@ -25,9 +26,10 @@ class ModelRunner:
     """A model loaded with `attn_implementation=ATTENTION`, and the pool that its caches lie in.
 
     Its weights are put as this machine reads them fastest, quantised if asked. Raises UnsupportedQuantization.
+    short_list: of a draft, the tokens it can propose, where they are fewer than all.
     """
 
-    def __init__(self, model: PreTrainedModel, quantization: Quantization | None = None) -> None:
+    def __init__(self, model: PreTrainedModel, quantization: Quantization | None = None, drafts: bool = False) -> None:
         if model.config._attn_implementation != ATTENTION:
             raise ValueError(f"load the model with attn_implementation={ATTENTION!r}")
         self.model = model
@@ -45,6 +47,7 @@ class ModelRunner:
         # A rank of a tensor-parallel model keeps its slices apart: fused slices are not tested.
         if packable(model) and (model.tp_size or 1) == 1:
             fuse(model)
+        self.short_list = shorten(model) if drafts else None
         if quantization is not None:
             quantize(model, quantization)
         if packable(model):
