@@ -36,10 +36,13 @@ def model(dtype: torch.dtype = torch.float32, tied: bool = True) -> LlamaForCaus
         num_hidden_layers=2,
         num_attention_heads=2,
         tie_word_embeddings=tied,
-        attn_implementation=ATTENTION,
     )
-    made = LlamaForCausalLM(config).to(dtype).eval()
-    torch.nn.init.normal_(made.get_input_embeddings().weight)
+    config._attn_implementation = ATTENTION
+    made = LlamaForCausalLM(config)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    torch.nn.Module.to(made, dtype)
+    made.eval()
     return made
 
 
