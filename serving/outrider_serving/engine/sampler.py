@@ -42,6 +42,8 @@ BLOCK = 128
 WORTH_GATHERING = 8
 # Float32 rounding of exp and of a product, relative, with room to spare.
 SLACK = 1e-4
+# A whole vocabulary of tokens so far below the best, in nats, weighs 3e-4 of it; exp is slow where it underflows.
+NEGLIGIBLE = 20.0
 # Of so many likeliest tokens the draft computes the noise exactly.
 EXACTLY = 16
 
@@ -166,15 +168,20 @@ def _contenders(exact: torch.Tensor, sampling: Sampling, position: int, rounding
     without a logarithm (see `complement_below`).
     """
     best = exact.max().item()
-    reachable = exact.numpy() >= best - (MOST_NOISE - LEAST_NOISE + rounding) * sampling.temperature
-    few = np.count_nonzero(reachable) * WORTH_GATHERING < len(reachable)
-    tokens = torch.from_numpy(np.flatnonzero(reachable)) if few else None
+    tokens = _reachable(exact, best, sampling, rounding)
     bounds = _race(exact, tokens, best, sampling, position)
     leader = bounds.max(0).indices[None]
     reached = _weights(exact, leader if tokens is None else tokens[leader], sampling, position).item()
     least = math.exp(reached - best / sampling.temperature - rounding) * (1 - SLACK)
     found = torch.from_numpy(np.flatnonzero(bounds.numpy() >= least))
     return found if tokens is None else tokens[found]
+
+
+def _reachable(exact: torch.Tensor, best: float, sampling: Sampling, rounding: float = 0.0) -> torch.Tensor | None:
+    """Tokens, int64 [few], that the noise could lift to `best`, the largest logit; None where they are many."""
+    reachable = exact.numpy() >= best - (MOST_NOISE - LEAST_NOISE + rounding) * sampling.temperature
+    few = np.count_nonzero(reachable) * WORTH_GATHERING < len(reachable)
+    return torch.from_numpy(np.flatnonzero(reachable)) if few else None
 
 
 def _race(
@@ -260,12 +267,14 @@ def propose(
     between p and q has to overcome. The target calibrates it against what it accepts.
     """
     exact = _exact(logits, edits)
+    best = exact.max().item()
     if sampling.greedy:
         tokens = _first(exact, min(branches, len(exact)))
-        beliefs = exact[tokens] - torch.logsumexp(exact, 0)
+        some = exact.numpy()
+        normaliser = torch.logsumexp(torch.from_numpy(some[some > best - NEGLIGIBLE]), 0)
+        beliefs = exact[tokens] - normaliser
         return list(zip(tokens.tolist(), beliefs.tolist(), strict=True))
-    kept = _kept(exact, sampling) if sampling.cuts else None
-    best = exact.max().item()
+    kept = _kept(exact, sampling) if sampling.cuts else _reachable(exact, best, sampling)
     race = _race(exact, kept, best, sampling, position)
     first = _first(race, min(max(branches, EXACTLY), len(race)))
     tokens = first if kept is None else kept[first]
