@@ -47,12 +47,12 @@ run: install ## Serve a sample on this machine: SAMPLE=qwen-coder (default) or s
 	@exec $(BIN)/outrider up manifests/samples/$(SAMPLE).yaml
 
 .PHONY: test
-test: install models ## Run every test
-	@$(BIN)/python -m pytest tests
+test: test-unit models ## Run every test, the fast ones first
+	@$(BIN)/python -m pytest tests/integration tests/e2e
 
 .PHONY: test-unit
 test-unit: install ## Run the fast tests, under two minutes
-	@$(BIN)/python -m pytest tests/unit
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit --numprocesses=auto
 
 .PHONY: lint
 lint: install ## Style, types, layers, and that generated files are up to date
