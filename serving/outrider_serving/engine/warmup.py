@@ -13,8 +13,9 @@ from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.rows import Rows
 from outrider_serving.engine.step_time import StepTime
 
-# 17: where a matrix unit of 16 rows begins its second tile.
-WIDTHS_TOKENS = (1, 2, 4, 8, 16, 17, 32)
+# 17: where a matrix unit of 16 rows begins its second tile. From 64 on for prompts: what they cost is not to be told
+# from what trees do, and the first long one would hold the streams beside it up.
+WIDTHS_TOKENS = (1, 2, 4, 8, 16, 17, 32, 64, 256)
 SEQUENCES = 4
 CONTEXT_TOKENS = 64
 ROUNDS = 4
@@ -36,9 +37,11 @@ class ForwardTimes:
 
 def measure_forwards(runner: ModelRunner) -> ForwardTimes:
     """Over a short context; of a few rounds the fastest, because noise only ever adds."""
-    rows = CONTEXT_TOKENS + max(WIDTHS_TOKENS)
-    # A pool so small that few sequences fit in is asked for nothing it has not.
-    sequences = min(SEQUENCES, runner.pool.available // blocks_for(rows))
+    # A pool so small that little fits in is asked for nothing it has not.
+    available = runner.pool.available
+    widths = [width for width in WIDTHS_TOKENS if blocks_for(CONTEXT_TOKENS + width) <= available]
+    spare = available - blocks_for(CONTEXT_TOKENS + widths[-1])
+    sequences = min(SEQUENCES, 1 + spare // blocks_for(CONTEXT_TOKENS + 1))
     kvs = [runner.new_kv() for _ in range(sequences)]
 
     def forward_s(width: int, sequences: int) -> float:
@@ -49,7 +52,7 @@ def measure_forwards(runner: ModelRunner) -> ForwardTimes:
         return time.perf_counter() - started
 
     runner.forward([Rows(kv, tokens=[1] * CONTEXT_TOKENS, positions=range(CONTEXT_TOKENS)) for kv in kvs])
-    shapes = [*((width, 1) for width in WIDTHS_TOKENS), *([(1, SEQUENCES)] if sequences == SEQUENCES else [])]
+    shapes = [*((width, 1) for width in widths), *([(1, SEQUENCES)] if sequences == SEQUENCES else [])]
     # In rounds, so that a busy moment of the machine is not taken for the cost of one width.
     rounds: list[list[float]] = []
     while len(rounds) < ROUNDS and sum(map(sum, rounds)) < ENOUGH_S:
@@ -60,6 +63,6 @@ def measure_forwards(runner: ModelRunner) -> ForwardTimes:
     alone_s = fastest[SEQUENCES, 1]
     together_s = fastest.get((1, SEQUENCES), alone_s) - alone_s
     return ForwardTimes(
-        by_rows={width: fastest[width, 1] for width in WIDTHS_TOKENS},
+        by_rows={width: fastest[width, 1] for width in widths},
         sequence_s=max(0.0, together_s / (SEQUENCES - 1)),
     )

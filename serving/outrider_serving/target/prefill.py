@@ -12,7 +12,7 @@ from outrider_serving.engine.kv_pool import BLOCK_TOKENS
 # A stream that runs beside a prompt gets its tokens at half its pace at worst, which leaves room below three times
 # for what a step's time varies by itself.
 STRETCH = 2.0
-PACE_RATE = 0.2
+PACE_RATE = 0.5
 SLOWEST_PACE = 8.0
 
 
