@@ -33,8 +33,8 @@ class PrefillPace:
     def room(self, decode_rows: int, decoding: int, reading: int) -> int:
         """Prompt tokens for a step that also decodes `decode_rows` rows of `decoding` sequences, while the prompts of
         `reading` others are read: the whole budget when nobody waits for a next token, else what keeps the step within
-        STRETCH of one without a prompt, and a block at least, so that it goes on. Where more wait for their first token
-        than for the next, as in a surge, their share of the step grows with their number.
+        STRETCH of a plain one without a prompt, and a block at least, so that it goes on. Where more wait for their
+        first token than for the next, as in a surge, their share of the step grows with their number.
         """
         budget = self._max_batched_tokens - decode_rows
         if not decoding or budget <= BLOCK_TOKENS:
@@ -42,7 +42,9 @@ class PrefillPace:
         added = np.arange(BLOCK_TOKENS, budget + 1, dtype=np.float64)
         seconds = self._pace * self._predict(decode_rows + added, decoding + 1)
         stretch = max(STRETCH, 1.0 + reading / decoding)
-        longest_s = stretch * float(self._predict(np.array([decode_rows], dtype=np.float64), decoding)[0])
+        plain_s, with_trees_s = self._predict(np.array([decoding, decode_rows], dtype=np.float64), decoding)
+        # Trees make a step longer, and are not to make the prompt's part of it longer too, nor to leave it nothing.
+        longest_s = float(max(stretch * plain_s, with_trees_s + plain_s / 2))
         fitting = int(np.searchsorted(seconds, longest_s, side="right"))
         return BLOCK_TOKENS + max(0, fitting - 1)
 
@@ -50,4 +52,5 @@ class PrefillPace:
         """A step over so many rows, decoded and read, of so many sequences took so long."""
         predicted = float(self._predict(np.array([rows], dtype=np.float64), sequences)[0])
         ratio = min(max(seconds / predicted, 1 / SLOWEST_PACE), SLOWEST_PACE)
-        self._pace += PACE_RATE * (ratio - self._pace)
+        # Warm-up took the fastest of its rounds: nothing is faster for long.
+        self._pace = max(1.0, self._pace + PACE_RATE * (ratio - self._pace))

@@ -79,7 +79,7 @@ async def measure(clients: Clients, running: Sequence[Request], long: Request) -
     start_s = time.perf_counter()
     received = [Received(0.0) for _ in running]
     tasks = [
-        asyncio.create_task(clients.answer(fixed_length(request, 0.0), into, start_s))
+        asyncio.create_task(clients.answer(_of_text(request), into, start_s))
         for request, into in zip(running, received, strict=True)
     ]
     try:
@@ -97,6 +97,13 @@ async def measure(clients: Clients, running: Sequence[Request], long: Request) -
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _of_text(request: Request) -> dict[str, Any]:
+    """The body of a running stream's request. An end of text is not only ignored but never chosen: it has no text, and
+    the gap around it would be two steps.
+    """
+    return {**fixed_length(request, 0.0), "min_tokens": request.tokens}
 
 
 async def _until_all_have(received: Sequence[Received], tasks: Sequence[asyncio.Task[None]]) -> None:
