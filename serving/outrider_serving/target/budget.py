@@ -7,7 +7,7 @@ because acceptance alone does not tell: at one acceptance a step of a loaded eng
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -155,6 +155,41 @@ class DraftGates:
             gain = FIRST_GAIN if lighter is None else min(FIRST_GAIN, max(PROBE_GAIN, self._gates[lighter].gain))
             self._gates[load] = DraftGate(gain)
         return self._gates[load]
+
+
+class Opening:
+    """Whether a draft that shares the target's hardware is to read a sequence: what it would save of the tokens that
+    are still to come, against what reading the prompt takes from the target. Under load a token costs the target little
+    and a prompt costs the draft as much as ever.
+    """
+
+    # Until it has been seen: of the time that the target took for the prompt.
+    FIRST_SHARE = 0.5
+    RATE = 0.2
+
+    def __init__(self) -> None:
+        self._read_s: float | None = None  # of a token
+        self._opened: set[int] = set()
+
+    def opened(self, sequence: int) -> bool:
+        return sequence in self._opened
+
+    def pays(self, tokens: int, prefill_s: float, remaining: int, plain_token_s: float, gain: float) -> bool:
+        """tokens: to be read, which took the target `prefill_s`. remaining: tokens that may still come, each
+        `plain_token_s` of plain decoding. gain: how many times as fast they come with the draft.
+        """
+        read_s = self.FIRST_SHARE * prefill_s if self._read_s is None else tokens * self._read_s
+        return remaining * plain_token_s * (1.0 - 1.0 / max(1.0, gain)) > read_s
+
+    def asked(self, sequences: Iterable[int], unread: int, wait_s: float) -> None:
+        """A step waited so long while the draft read `unread` tokens of sequences that were asked for at first."""
+        self._opened.update(sequences)
+        if unread:
+            seen_s = wait_s / unread
+            self._read_s = seen_s if self._read_s is None else self._read_s + self.RATE * (seen_s - self._read_s)
+
+    def forget(self, sequence: int) -> None:
+        self._opened.discard(sequence)
 
 
 class NodeBudget:

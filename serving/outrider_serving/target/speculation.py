@@ -11,13 +11,14 @@ from outrider_serving.engine.calibration import Calibration, Proposal
 from outrider_serving.engine.request import Request
 from outrider_serving.engine.step_time import StepTime
 from outrider_serving.engine.tree import Tree, merge
-from outrider_serving.target.budget import DraftGates, NodeBudget, Selection, select
+from outrider_serving.target.budget import DraftGates, NodeBudget, Opening, Selection, select
 from outrider_serving.target.drafters import Ask, Drafter
 from outrider_serving.target.sequence import Sequence
 
 # A running average of the last few hundred steps.
 GAIN_FADE = 0.995
 PATIENCE_STEPS = 2.0
+LEAST_DRAFTED_SHARE = 0.5
 # A message there and back, on a busy machine: where a step takes a millisecond, two of them are less.
 LEAST_PATIENCE_S = 0.02
 
@@ -59,6 +60,7 @@ class Speculation:
         self._drafter = drafter
         self._policy = policy
         self._gates = DraftGates()
+        self._opening = Opening()
         self._budget = NodeBudget(policy.max_nodes)
         self._plain_s = 1.0
         self._spent_s = 1.0
@@ -85,27 +87,47 @@ class Speculation:
     def ended(self, sequences: Many[Sequence]) -> None:
         for sequence in sequences:
             self._drafter.close(sequence.id)
+            self._opening.forget(sequence.id)
 
     @property
     def _drafts(self) -> bool:
         return self._policy.mode != "Off"
 
-    def trees(self, decoding: list[Sequence]) -> Drafting:
-        """The trees of this step: n-grams, and the draft's if asking it is expected to earn more than they do."""
+    def trees(self, decoding: list[Sequence], running: int) -> Drafting:
+        """The trees of this step: n-grams, and the draft's if asking it is expected to earn more than they do. running:
+        sequences that decode, and those whose prompts are read and which will.
+        """
         if not self._drafts or not decoding:
             return Drafting([Tree()] * len(decoding))
         lookups = [self._lookup(sequence) for sequence in decoding]
-        asks = [self._ask_for(sequence, len(decoding)) for sequence in decoding if sequence.remaining > 1]
-        if not asks or not self._drafter.available or not self._asking_pays(decoding, lookups):
+        drafted = [sequence for sequence in decoding if sequence.remaining > 1 and self._opens(sequence, running)]
+        asks = [self._ask_for(sequence, len(decoding), len(drafted) / len(decoding)) for sequence in drafted]
+        # The others wait as long as those whose trees grow, for nothing.
+        too_few = len(asks) < LEAST_DRAFTED_SHARE * len(decoding)
+        if not asks or too_few or not self._drafter.available or not self._asking_pays(decoding, lookups):
             return Drafting(self._selected(decoding, lookups, 0.0))
         started = time.perf_counter()
         self._drafter.ask(asks)
         found = self._drafter.collect(asks, *self._patience_s(decoding))
         wait_s = time.perf_counter() - started
+        unread = sum(len(sequence.tokens) for sequence in drafted if not self._opening.opened(sequence.id))
+        self._opening.asked([sequence.id for sequence in drafted], unread, wait_s)
         merged = [merge(found.get(s.id, Tree()), lookup) for s, lookup in zip(decoding, lookups, strict=True)]
         selected = self._selected(decoding, merged, wait_s)
         self._budget.selected(sum(map(len, selected)) / len(selected))
         return Drafting(selected, True, len(found), wait_s)
+
+    def _opens(self, sequence: Sequence, sequences: int) -> bool:
+        """Whether the draft has read the sequence, or is worth its reading it."""
+        if self._policy.mode == "Always" or self._policy.run_ahead or self._opening.opened(sequence.id):
+            return True
+        return self._opening.pays(
+            tokens=len(sequence.tokens),
+            prefill_s=sequence.prefill_s,
+            remaining=sequence.remaining,
+            plain_token_s=self.step_time.of(sequences, sequences) / sequences,
+            gain=self._gates.at(sequences).gain,
+        )
 
     def _lookup(self, sequence: Sequence) -> Tree:
         if not self._policy.ngrams:
@@ -123,7 +145,10 @@ class Speculation:
         plain = len(decoding) / self.step_time.of(len(decoding), len(decoding))
         return self._gates.at(len(decoding)).asks(self._select(decoding, lookups, 0.0).goodput / plain)
 
-    def _ask_for(self, sequence: Sequence, sequences: int) -> Ask:
+    def _ask_for(self, sequence: Sequence, sequences: int, share: float = 1.0) -> Ask:
+        """share: of the sequences that wait for the draft, those that it drafts. It weighs its levels against what the
+        target makes of the time without them, for each sequence that it knows of.
+        """
         return Ask(
             sequence=sequence.id,
             tokens=sequence.tokens,
@@ -131,7 +156,7 @@ class Speculation:
             sampling=sequence.sampling,
             max_nodes=self._budget.max_nodes,
             max_depth=max(1, sequence.remaining - 1),
-            target_step_s=self.step_time.of(sequences, sequences),
+            target_step_s=share * self.step_time.of(sequences, sequences),
         )
 
     def _patience_s(self, decoding: list[Sequence]) -> tuple[float, float]:
@@ -164,13 +189,16 @@ class Speculation:
         return [tree.keep(nodes) for tree, nodes in zip(trees, chosen, strict=True)]
 
     def learn(
-        self, decoding: list[Sequence], drafting: Drafting, draft_tokens: int, tokens: int, work_s: float
+        self, decoding: list[Sequence], drafting: Drafting, draft_tokens: int, tokens: int, work_s: float | None
     ) -> None:
-        """A step that read no prompt verified `draft_tokens` nodes, emitted `tokens` and took `work_s` besides
-        waiting for the draft.
+        """A step verified `draft_tokens` nodes, emitted `tokens` and took `work_s` besides waiting for the draft. None
+        where it read prompts as well: then what it would have taken without counts, for under load there is no other.
         """
         sequences = len(decoding)
-        self.step_time.observe(sequences + draft_tokens, work_s, sequences)
+        if work_s is None:
+            work_s = self.step_time.of(sequences + draft_tokens, sequences)
+        else:
+            self.step_time.observe(sequences + draft_tokens, work_s, sequences)
         plain_s = tokens * self.step_time.of(sequences, sequences) / sequences
         spent_s = work_s + drafting.wait_s
         self._plain_s = GAIN_FADE * self._plain_s + plain_s

@@ -74,7 +74,7 @@ class TargetStep:
             prefix_queries=sum(len(sequence.tokens) for sequence in admitted),
             prefix_hits=sum(sequence.kv.length for sequence in admitted),
         )
-        drafting = self.speculation.trees(decoding)
+        drafting = self.speculation.trees(decoding, len(self.scheduler.running))
         trees = self.scheduler.fitting(decoding, drafting.trees)
         batch = [_tree_rows(sequence, tree) for sequence, tree in zip(decoding, trees, strict=True)]
         decode_rows = sum(map(len, batch))
@@ -104,8 +104,9 @@ class TargetStep:
             sequence.prefill_s += work_s
         if prefilling and decoding:
             self._pace.observe(decode_rows + report.prompt_tokens, len(decoding) + len(prefilling), work_s)
-        if not prefilling:
-            self.speculation.learn(decoding, drafting, report.draft_tokens, report.decoded_tokens, work_s)
+        if decoding:
+            alone_s = None if prefilling else work_s
+            self.speculation.learn(decoding, drafting, report.draft_tokens, report.decoded_tokens, alone_s)
         self._drop_finished()
         return report
 
