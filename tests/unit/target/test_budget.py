@@ -16,6 +16,7 @@ from outrider_serving.target.budget import (
     DraftGate,
     DraftGates,
     NodeBudget,
+    Opening,
     select,
 )
 
@@ -145,6 +146,35 @@ def test_a_prompt_that_the_draft_had_to_read_is_paid_off_by_the_steps_that_follo
     for _ in range(20):
         assert gate.asks(1.0)
         gate.drafted_step(1.5, 1.0, answered=True)
+
+
+def test_a_draft_reads_a_prompt_only_where_what_is_to_come_saves_more() -> None:
+    def pays(remaining: int = 48, plain_token_s: float = 0.15, gain: float = 1.5) -> bool:
+        return Opening().pays(700, 1.4, remaining, plain_token_s, gain)
+
+    assert pays(), "one stream: 2.4 s to save, 0.7 to pay"
+    assert not pays(plain_token_s=0.01), "under load a token costs little"
+    assert not pays(remaining=4)
+    assert not pays(gain=1.0), "a draft that earns nothing"
+    assert not pays(gain=0.5), "nor one that loses"
+
+
+def test_what_reading_takes_is_learnt_from_the_steps_that_waited_for_it() -> None:
+    opening = Opening()
+
+    def pays() -> bool:
+        return opening.pays(tokens=100, prefill_s=0.2, remaining=10, plain_token_s=0.1, gain=2.0)
+
+    assert pays()
+    opening.asked([1, 2], unread=200, wait_s=2.0)
+    assert not pays(), "100 tokens take a second, and half a second is to be saved"
+    assert opening.opened(1)
+    for _ in range(40):
+        opening.asked([3], unread=200, wait_s=0.1)
+    opening.asked([1], unread=0, wait_s=9.0)
+    assert pays(), "a step that read no prompt says nothing of reading"
+    opening.forget(1)
+    assert not opening.opened(1)
 
 
 def test_each_load_has_a_gate_of_its_own() -> None:
