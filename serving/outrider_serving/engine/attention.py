@@ -129,11 +129,14 @@ def _over_runs(
         flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         out: torch.Tensor
         out, scores = flash(query, keys[0], values[0], attn_mask=masks[0], scale=scaling)
+        if len(keys) == 1:
+            return out
+        merged = out.float()
         for key, value, mask in zip(keys[1:], values[1:], masks[1:], strict=True):
             more, of_more = flash(query, key, value, attn_mask=mask, scale=scaling)
-            out = out.lerp(more, torch.sigmoid(of_more - scores).unsqueeze(-1).to(out.dtype))
+            merged = merged.lerp(more.float(), torch.sigmoid(of_more - scores).unsqueeze(-1))
             scores = torch.logaddexp(scores, of_more)
-        return out
+        return merged.to(query.dtype)
     key, value, mask = keys[0], values[0], masks[0]
     if len(keys) > 1:
         key, value = torch.cat(keys, dim=2), torch.cat(values, dim=2)
