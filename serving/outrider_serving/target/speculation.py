@@ -18,6 +18,7 @@ from outrider_serving.target.sequence import Sequence
 # A running average of the last few hundred steps.
 GAIN_FADE = 0.995
 PATIENCE_STEPS = 2.0
+# Of those that wait for the draft: fewer are not worth the others' time.
 LEAST_DRAFTED_SHARE = 0.5
 # A message there and back, on a busy machine: where a step takes a millisecond, two of them are less.
 LEAST_PATIENCE_S = 0.02
@@ -102,7 +103,6 @@ class Speculation:
         lookups = [self._lookup(sequence) for sequence in decoding]
         drafted = [sequence for sequence in decoding if sequence.remaining > 1 and self._opens(sequence, running)]
         asks = [self._ask_for(sequence, len(decoding), len(drafted) / len(decoding)) for sequence in drafted]
-        # The others wait as long as those whose trees grow, for nothing.
         too_few = len(asks) < LEAST_DRAFTED_SHARE * len(decoding)
         if not asks or too_few or not self._drafter.available or not self._asking_pays(decoding, lookups):
             return Drafting(self._selected(decoding, lookups, 0.0))
