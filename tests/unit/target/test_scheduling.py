@@ -66,7 +66,7 @@ arrivals = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(arrivals=arrivals, blocks=st.integers(7, 14), budget=st.sampled_from([16, 40, 512]))
 def test_few_blocks_change_the_order_and_no_token(
     arrivals: list[tuple[int, list[int], SamplingParams, int | None]], blocks: int, budget: int
@@ -129,7 +129,7 @@ def test_a_request_waits_until_there_are_blocks_for_it_and_one_more_for_each_tha
     assert step._runner.pool.referenced == 0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     shared=st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=100),
     ends=st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=30), min_size=1, max_size=3),
