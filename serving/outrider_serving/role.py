@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import dataclass
 
@@ -79,6 +80,9 @@ def load_role(
         raise FlagError("--quantization", str(error)) from None
     except UnsupportedModel as error:
         raise FlagError("--model", f"{uri}: {error}") from None
+    # A full collection walks all that the libraries made, 200,000 objects in 80 ms, while every stream stands still.
+    gc.collect()
+    gc.freeze()
     role = Role(model_name or flags.model_name(uri), runner, tokenizer, length, forwards, ranks)
     log.info(
         "model loaded",

@@ -30,22 +30,21 @@ class PrefillPace:
         self._max_batched_tokens = max_batched_tokens
         self._pace = 1.0
 
-    def room(self, decode_rows: int, decoding: int, reading: int) -> int:
-        """Prompt tokens for a step that also decodes `decode_rows` rows of `decoding` sequences, while the prompts of
-        `reading` others are read: the whole budget when nobody waits for a next token, else what keeps the step within
-        STRETCH of a plain one without a prompt, and a block at least, so that it goes on. Where more wait for their
-        first token than for the next, as in a surge, their share of the step grows with their number.
+    def room(self, decoding: int, reading: int) -> int:
+        """Prompt tokens for a step in which `decoding` sequences get a next token, while the prompts of `reading`
+        others are read: the whole budget when nobody waits for a next token, else what keeps the step within STRETCH of
+        a plain one without a prompt, and a block at least, so that it goes on. Where more wait for their first token
+        than for the next, as in a surge, their share of the step grows with their number.
+
+        Trees come on top: what they make of the step is theirs to pay for, and no prompt is read later for them.
         """
-        budget = self._max_batched_tokens - decode_rows
+        budget = self._max_batched_tokens - decoding
         if not decoding or budget <= BLOCK_TOKENS:
             return budget
         added = np.arange(BLOCK_TOKENS, budget + 1, dtype=np.float64)
-        seconds = self._pace * self._predict(decode_rows + added, decoding + 1)
-        stretch = max(STRETCH, 1.0 + reading / decoding)
-        plain_s, with_trees_s = self._predict(np.array([decoding, decode_rows], dtype=np.float64), decoding)
-        # Trees make a step longer, and are not to make the prompt's part of it longer too, nor to leave it nothing.
-        longest_s = float(max(stretch * plain_s, with_trees_s + plain_s / 2))
-        fitting = int(np.searchsorted(seconds, longest_s, side="right"))
+        seconds = self._pace * self._predict(decoding + added, decoding + 1)
+        plain_s = float(self._predict(np.array([decoding], dtype=np.float64), decoding)[0])
+        fitting = int(np.searchsorted(seconds, max(STRETCH, 1.0 + reading / decoding) * plain_s, side="right"))
         return BLOCK_TOKENS + max(0, fitting - 1)
 
     def observe(self, rows: int, sequences: int, seconds: float) -> None:

@@ -94,18 +94,18 @@ class Speculation:
     def _drafts(self) -> bool:
         return self._policy.mode != "Off"
 
-    def trees(self, decoding: list[Sequence], running: int) -> Drafting:
+    def trees(self, decoding: list[Sequence], running: int, prompt_tokens: int = 0) -> Drafting:
         """The trees of this step: n-grams, and the draft's if asking it is expected to earn more than they do. running:
-        sequences that decode, and those whose prompts are read and which will.
+        sequences that decode, and those whose prompts are read and which will. prompt_tokens: that the step reads too.
         """
         if not self._drafts or not decoding:
             return Drafting([Tree()] * len(decoding))
         lookups = [self._lookup(sequence) for sequence in decoding]
         drafted = [sequence for sequence in decoding if sequence.remaining > 1 and self._opens(sequence, running)]
         asks = [self._ask_for(sequence, len(decoding), len(drafted) / len(decoding)) for sequence in drafted]
-        too_few = len(asks) < LEAST_DRAFTED_SHARE * len(decoding)
-        if not asks or too_few or not self._drafter.available or not self._asking_pays(decoding, lookups):
-            return Drafting(self._selected(decoding, lookups, 0.0))
+        enough = len(asks) >= LEAST_DRAFTED_SHARE * len(decoding) and self._drafter.available
+        if not enough or not self._asking_pays(decoding, lookups, prompt_tokens):
+            return Drafting(self._selected(decoding, lookups, prompt_tokens))
         started = time.perf_counter()
         self._drafter.ask(asks)
         found = self._drafter.collect(asks, *self._patience_s(decoding))
@@ -113,7 +113,7 @@ class Speculation:
         unread = sum(len(sequence.tokens) for sequence in drafted if not self._opening.opened(sequence.id))
         self._opening.asked([sequence.id for sequence in drafted], unread, wait_s)
         merged = [merge(found.get(s.id, Tree()), lookup) for s, lookup in zip(decoding, lookups, strict=True)]
-        selected = self._selected(decoding, merged, wait_s)
+        selected = self._selected(decoding, merged, prompt_tokens, wait_s)
         self._budget.selected(sum(map(len, selected)) / len(selected))
         return Drafting(selected, True, len(found), wait_s)
 
@@ -139,11 +139,11 @@ class Speculation:
         """The bonus token comes on top of an accepted path, so a path is one shorter than what remains."""
         return min(self._policy.max_depth, sequence.remaining - 1)
 
-    def _asking_pays(self, decoding: list[Sequence], lookups: list[Tree]) -> bool:
+    def _asking_pays(self, decoding: list[Sequence], lookups: list[Tree], prompt_tokens: int) -> bool:
         if self._policy.mode == "Always":
             return True
-        plain = len(decoding) / self.step_time.of(len(decoding), len(decoding))
-        return self._gates.at(len(decoding)).asks(self._select(decoding, lookups, 0.0).goodput / plain)
+        plain = len(decoding) / self.step_time.of(len(decoding) + prompt_tokens, len(decoding))
+        return self._gates.at(len(decoding)).asks(self._select(decoding, lookups, prompt_tokens).goodput / plain)
 
     def _ask_for(self, sequence: Sequence, sequences: int, share: float = 1.0) -> Ask:
         """share: of the sequences that wait for the draft, those that it drafts. It weighs its levels against what the
@@ -172,7 +172,9 @@ class Speculation:
         silence_s = max(LEAST_PATIENCE_S, PATIENCE_STEPS * self.step_time.of(len(decoding), len(decoding))) + first
         return silence_s, silence_s * (self._policy.max_depth + 1)
 
-    def _select(self, decoding: list[Sequence], trees: list[Tree], spent_s: float) -> Selection:
+    def _select(
+        self, decoding: list[Sequence], trees: list[Tree], prompt_tokens: int, spent_s: float = 0.0
+    ) -> Selection:
         paths = []
         for sequence, tree in zip(decoding, trees, strict=True):
             depth = self._depth(sequence)
@@ -182,10 +184,13 @@ class Speculation:
             ]
             least = self._policy.min_probability
             paths.append([path if path >= least else 0.0 for path in tree.path_probabilities(conditional)])
-        return select(paths, self.step_time, self._policy.max_nodes, spent_s, force=self._policy.mode == "Always")
+        always = self._policy.mode == "Always"
+        return select(paths, self.step_time, self._policy.max_nodes, prompt_tokens, spent_s, force=always)
 
-    def _selected(self, decoding: list[Sequence], trees: list[Tree], spent_s: float) -> list[Tree]:
-        chosen = self._select(decoding, trees, spent_s).nodes
+    def _selected(
+        self, decoding: list[Sequence], trees: list[Tree], prompt_tokens: int, spent_s: float = 0.0
+    ) -> list[Tree]:
+        chosen = self._select(decoding, trees, prompt_tokens, spent_s).nodes
         return [tree.keep(nodes) for tree, nodes in zip(trees, chosen, strict=True)]
 
     def learn(

@@ -74,13 +74,12 @@ class TargetStep:
             prefix_queries=sum(len(sequence.tokens) for sequence in admitted),
             prefix_hits=sum(sequence.kv.length for sequence in admitted),
         )
-        drafting = self.speculation.trees(decoding, len(self.scheduler.running))
+        reading = len(self.scheduler.running) - len(decoding)
+        prefilling = self.scheduler.prompt_rows(self._pace.room(len(decoding), reading))
+        report.prompt_tokens = sum(map(len, prefilling.values()))
+        drafting = self.speculation.trees(decoding, len(self.scheduler.running), report.prompt_tokens)
         trees = self.scheduler.fitting(decoding, drafting.trees)
         batch = [_tree_rows(sequence, tree) for sequence, tree in zip(decoding, trees, strict=True)]
-        decode_rows = sum(map(len, batch))
-        prefilling = self.scheduler.prompt_rows(
-            self._pace.room(decode_rows, len(decoding), len(self.scheduler.running) - len(decoding))
-        )
         forward_started = time.perf_counter()
         logits = self._runner.forward([*batch, *prefilling.values()])
         verify_started = time.perf_counter()
@@ -88,7 +87,6 @@ class TargetStep:
         forwarded = [Forwarded(*one) for one in zip(sequences, verified, logits, strict=True) if one[2].shape[0]]
         for one, choose in zip(forwarded, choosers(forwarded, self.speculation.tolerance), strict=True):
             self._advance(one.sequence, one.tree, choose, None if one.sequence in prefilling else report)
-        report.prompt_tokens = sum(map(len, prefilling.values()))
         report.first_tokens = len(forwarded) - len(decoding)
         for sequence in self.scheduler.running:
             sequence.kv.publish(sequence.tokens)
@@ -103,7 +101,7 @@ class TargetStep:
         for sequence in prefilling:
             sequence.prefill_s += work_s
         if prefilling and decoding:
-            self._pace.observe(decode_rows + report.prompt_tokens, len(decoding) + len(prefilling), work_s)
+            self._pace.observe(sum(map(len, batch)) + report.prompt_tokens, len(decoding) + len(prefilling), work_s)
         if decoding:
             alone_s = None if prefilling else work_s
             self.speculation.learn(decoding, drafting, report.draft_tokens, report.decoded_tokens, alone_s)

@@ -55,7 +55,7 @@ def load(
     tokens: Annotated[
         int, typer.Option("--tokens", min=0, max=1024, help="Tokens of an answer; 0: 24 for q, 48 for s.")
     ] = 0,
-    waves: Annotated[int, typer.Option("--waves", min=0, help="Requests a stream; 0: 1 for q, 2 for s.")] = 0,
+    waves: Annotated[int, typer.Option("--waves", min=0, help="Requests a stream; 0: 2.")] = 0,
     minutes: Annotated[
         float, typer.Option("--minutes", min=0, help="Repeat all points while another round fits; 0: one round.")
     ] = 0,

@@ -45,7 +45,7 @@ class Scale:
 
     tokens: int  # of every answer, the traces' apart
     fewest_requests: int  # of a point of MIXED, however few its streams
-    waves: int  # requests a stream, at least
+    waves: int  # requests a stream, at least; with one, the last to end alone decides
     category_streams: int  # at how many streams every category is run
     trace_streams: int
     trace_requests: int
@@ -58,7 +58,7 @@ SCALES: Mapping[str, Scale] = {
     PAIR_Q.name: Scale(
         tokens=24,
         fewest_requests=4,
-        waves=1,
+        waves=2,
         category_streams=8,
         trace_streams=8,
         trace_requests=16,

@@ -153,10 +153,21 @@ def test_a_draft_reads_a_prompt_only_where_what_is_to_come_saves_more() -> None:
         return Opening().pays(700, 1.4, remaining, plain_token_s, gain)
 
     assert pays(), "one stream: 2.4 s to save, 0.7 to pay"
+    assert not pays(remaining=24), "1.2 s is not twice as much, and it is a belief"
     assert not pays(plain_token_s=0.01), "under load a token costs little"
     assert not pays(remaining=4)
     assert not pays(gain=1.0), "a draft that earns nothing"
     assert not pays(gain=0.5), "nor one that loses"
+
+
+def test_beside_a_prompt_a_node_costs_what_a_token_of_it_does() -> None:
+    # Up to 16 rows take as long as one, as on a matrix unit of 16 rows; each further row as long as one of a prompt.
+    step_time = StepTime([(1, 0.15), (16, 0.15), (80, 0.28), (256, 0.64)])
+    unlikely = [[0.01, 0.008]] * 4
+    assert sum(map(len, select(unlikely, step_time, max_nodes=8).nodes)) == 8, "free nodes are taken, however unlikely"
+    assert sum(map(len, select(unlikely, step_time, max_nodes=8, prompt_tokens=64).nodes)) == 0
+    likely = [[0.5]] * 4
+    assert sum(map(len, select(likely, step_time, max_nodes=8, prompt_tokens=64).nodes)) == 4
 
 
 def test_what_reading_takes_is_learnt_from_the_steps_that_waited_for_it() -> None:

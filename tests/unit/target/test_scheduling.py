@@ -176,22 +176,22 @@ def linear(tokens: np.ndarray, sequences: int = 1) -> np.ndarray:  # noqa: ARG00
 
 def test_a_prompt_alone_takes_the_whole_budget_and_beside_streams_as_much_as_doubles_their_step() -> None:
     pace = PrefillPace(linear, 512)
-    assert pace.room(0, 0, 1) == 512
-    assert pace.room(8, 8, 1) == pytest.approx(158, abs=1)
-    assert pace.room(510, 8, 1) == 2
+    assert pace.room(0, 1) == 512
+    assert pace.room(8, 1) == pytest.approx(158, abs=1)
+    assert pace.room(510, 1) == 2
 
 
 def test_where_more_wait_for_their_first_token_than_for_the_next_more_is_read() -> None:
     pace = PrefillPace(linear, 512)
-    assert pace.room(8, 8, 8) == pace.room(8, 8, 1) < pace.room(8, 8, 16) < pace.room(8, 8, 24)
-    assert pace.room(1, 1, 31) == 511
+    assert pace.room(8, 8) == pace.room(8, 1) < pace.room(8, 16) < pace.room(8, 24)
+    assert pace.room(1, 31) == 511
 
 
 def test_a_chunk_shrinks_while_steps_take_longer_than_foreseen_and_never_below_a_block() -> None:
     pace = PrefillPace(linear, 512)
     rooms = []
     for _ in range(40):
-        rooms.append(pace.room(8, 8, 1))
+        rooms.append(pace.room(8, 1))
         rows = 8 + rooms[-1]
         # Reading a chunk of a long prompt costs three times what so many tokens do, in this world.
         pace.observe(rows, 9, float(linear(np.array(8.0)) + 3 * 0.0002 * (rows - 8)))
@@ -199,8 +199,8 @@ def test_a_chunk_shrinks_while_steps_take_longer_than_foreseen_and_never_below_a
     steady = rooms[-1]
     assert 0.03 + 3 * 0.0002 * steady < 3 * float(linear(np.array(8.0)))
     for _ in range(40):
-        pace.observe(8 + pace.room(8, 8, 1), 9, 60.0)
-    assert pace.room(8, 8, 1) == BLOCK_TOKENS
+        pace.observe(8 + pace.room(8, 1), 9, 60.0)
+    assert pace.room(8, 1) == BLOCK_TOKENS
 
 
 class Steady(PrefillPace):
