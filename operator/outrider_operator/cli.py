@@ -15,6 +15,7 @@ from outrider_operator.api.dump import to_yaml
 from outrider_operator.api.problem import Problem, UnreadableError
 from outrider_operator.api.rules import NAMESPACE_MESSAGE, is_namespace
 from outrider_operator.api.v1alpha1 import SpeculativeModel
+from outrider_operator.cluster.status import status
 from outrider_operator.local.up import up
 from outrider_operator.resources.build import build
 from outrider_operator.resources.platform import Platform, default_image
@@ -41,6 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(up)
+app.command()(status)
 
 
 def main() -> None:

@@ -1,11 +1,14 @@
 """Everything that a SpeculativeModel becomes."""
 
 from outrider_operator.api.v1alpha1 import SpeculativeModel
+from outrider_operator.resources.disruption import disruption_budget
 from outrider_operator.resources.draft import draft_deployment
+from outrider_operator.resources.names import draft_name, target_name
 from outrider_operator.resources.network import draft_service, target_service
 from outrider_operator.resources.placement import draft_in_use
 from outrider_operator.resources.platform import Platform
 from outrider_operator.resources.pod import Object
+from outrider_operator.resources.security import network_policies, service_account
 from outrider_operator.resources.target import target_deployment
 
 
@@ -13,10 +16,19 @@ def build(model: SpeculativeModel, platform: Platform) -> list[Object]:
     """The Kubernetes objects of the model, in the order in which they are applied.
 
     The draft comes first, so that it is on its way up when the target looks for it. Without a draft, or in
-    mode Off, there are no objects of one.
+    mode Off, there are no objects of one. What the cluster does not serve is left out.
     """
     draft = draft_in_use(model)
-    objects = [target_service(model), target_deployment(model, platform)]
-    if draft is None:
-        return objects
-    return [draft_service(model, platform), draft_deployment(model, draft, platform), *objects]
+    objects = [service_account(model), *network_policies(model, platform)]
+    if draft is not None:
+        objects += [
+            draft_service(model, platform),
+            disruption_budget(model, "draft", draft_name(model)),
+            draft_deployment(model, draft, platform),
+        ]
+    objects += [
+        target_service(model),
+        disruption_budget(model, "target", target_name(model)),
+        target_deployment(model, platform),
+    ]
+    return [item for item in objects if platform.serves(item["apiVersion"])]

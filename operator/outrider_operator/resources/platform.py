@@ -33,11 +33,30 @@ def default_image() -> str:
     return f"outrider-serving:{version('outrider-operator')}"
 
 
+# Groups that a cluster may lack. All others are part of every Kubernetes that is in use.
+OPTIONAL_APIS = frozenset(
+    {
+        "policy/v1",
+        "route.openshift.io/v1",
+        "gateway.networking.k8s.io/v1",
+        "monitoring.coreos.com/v1",
+    }
+)
+
+
 @dataclass(frozen=True)
 class Platform:
-    """Everything outside the resource that a rendered object depends on."""
+    """Everything outside the resource that a rendered object depends on.
+
+    optional_apis: those of OPTIONAL_APIS that the cluster serves. Where there is no cluster to ask, policy/v1, which
+    every Kubernetes from 1.21 on has.
+    """
 
     target_image: str = field(default_factory=default_image)
     draft_image: str = field(default_factory=default_image)
     model_mirror: str | None = None  # folder or URL laid out as org/name, looked up before the hub
     network: Network = Network()
+    optional_apis: frozenset[str] = frozenset({"policy/v1"})
+
+    def serves(self, api_version: str) -> bool:
+        return api_version not in OPTIONAL_APIS or api_version in self.optional_apis

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from outrider_operator.api.v1alpha1 import Draft, KvCache, Resources, SpeculativeModel, Target
-from outrider_operator.resources.names import labels, namespace, pod_labels, selector
+from outrider_operator.resources.names import labels, namespace, pod_labels, selector, target_name
 from outrider_operator.resources.placement import whole_cpus
 
 Object = dict[str, Any]
@@ -63,14 +63,15 @@ def deployment(model: SpeculativeModel, role: Role) -> Object:
             "progressDeadlineSeconds": (LOADING_MINUTES + 5) * 60,
             "template": {
                 "metadata": {"labels": pod_labels(model, role.component)},
-                "spec": _pod(role),
+                "spec": _pod(model, role),
             },
         },
     }
 
 
-def _pod(role: Role) -> Object:
+def _pod(model: SpeculativeModel, role: Role) -> Object:
     return {
+        "serviceAccountName": target_name(model),
         "automountServiceAccountToken": False,  # neither role speaks with the API server
         "enableServiceLinks": False,  # no environment that depends on which Services happen to exist
         "terminationGracePeriodSeconds": role.drain_s,

@@ -1,0 +1,111 @@
+"""`outrider-operator`: brings every SpeculativeModel of a cluster, or of some namespaces, to what its spec says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import uuid
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+from prometheus_client import CollectorRegistry
+
+from outrider_operator import logs
+from outrider_operator.controller import Controller
+from outrider_operator.kube.leader import LeaderLost, lead
+from outrider_operator.kube.login import Login, NoCluster, client, configuration
+from outrider_operator.metrics import OperatorMetrics
+from outrider_operator.probes import serve_probes
+from outrider_operator.reconcile.queue import WorkQueue
+from outrider_operator.reconcile.store import Key
+from outrider_operator.resources.platform import Platform, default_image
+from outrider_operator.terminal import UNUSABLE, show_error
+
+log = structlog.get_logger()
+
+LEASE = "outrider-operator"
+OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(epilog="Example: outrider-operator --namespace chat --namespace search")
+def operate(
+    namespace: Annotated[
+        list[str] | None, typer.Option("--namespace", "-n", help="Only this namespace; several times for several.")
+    ] = None,
+    image_target: Annotated[str | None, typer.Option(help="Image of the targets.")] = None,
+    image_draft: Annotated[str | None, typer.Option(help="Image of the drafts.")] = None,
+    model_mirror: Annotated[
+        str | None, typer.Option(help="Folder in the containers, or URL, laid out as org/name; before the hub.")
+    ] = None,
+    lease_namespace: Annotated[
+        str | None, typer.Option(help="Where the Lease of the leader is. Default: the pod's own namespace.")
+    ] = None,
+    context: Annotated[str | None, typer.Option(help="Context of the KUBECONFIG.")] = None,
+    host: Annotated[str, typer.Option(help="Address of the probes.")] = "0.0.0.0",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of /metrics, /healthz and /readyz.")] = 8080,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every reconcile.")] = False,
+) -> None:
+    """Brings every SpeculativeModel to what its spec says. Of several replicas one works, the others wait.
+
+    Exit code 1: another replica may lead, or the server could not be reached; a pod is started again.
+    """
+    logs.configure(verbose)
+    platform = Platform(
+        target_image=image_target or default_image(),
+        draft_image=image_draft or default_image(),
+        model_mirror=model_mirror,
+    )
+    try:
+        asyncio.run(_run(platform, namespace or [], lease_namespace or _own_namespace(), context, host, port))
+    except NoCluster as error:
+        show_error(str(error))
+        raise typer.Exit(UNUSABLE) from None
+    except LeaderLost as error:
+        log.warning("stopped", reason=str(error))
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _own_namespace() -> str:
+    try:
+        return OWN_NAMESPACE.read_text(encoding="utf-8").strip()
+    except OSError:
+        return "default"
+
+
+async def _run(
+    platform: Platform, namespaces: list[str], lease_namespace: str, context: str | None, host: str, port: int
+) -> None:
+    found = await configuration(context)
+    registry = CollectorRegistry()
+    queue: WorkQueue[Key] = WorkQueue()
+    metrics = OperatorMetrics(registry, lambda: len(queue))
+    # A host's name is a pod's; two processes of one host are told apart as well.
+    identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+    probes = await serve_probes(registry, host, port, lambda: True)
+    try:
+        async with client(found) as api:
+            controller = Controller(api, platform, metrics, queue, Login(found))
+
+            async def work() -> None:
+                log.info("leading", identity=identity, namespaces=namespaces or "all", pid=os.getpid())
+                await controller.run(namespaces)
+
+            await lead(api, LEASE, lease_namespace, identity, work, metrics.leading)
+    finally:
+        await probes.cleanup()
+
+
+def main() -> None:
+    sys.exit(app())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Certificates for mutual TLS between target and draft, in PEM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+AUTHORITY_DAYS = 3650
+LEAF_DAYS = 90
+# Renewed with a third of its life left: weeks in which the operator may be away.
+RENEWED_AT = 2 / 3
+# Clocks of nodes differ.
+CLOCK_SLACK = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A private key and its certificate, as PEM. The key is never logged: repr leaves it out."""
+
+    key: bytes
+    certificate: bytes
+
+    def __repr__(self) -> str:
+        return "Pair(...)"
+
+
+def new_authority(namespace: str, now: datetime) -> Pair:
+    """An authority whose certificates are good in one namespace only, since nobody else knows it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = _name(f"outrider drafts in {namespace}")
+    builder = (
+        _builder(name, name, key.public_key(), now, AUTHORITY_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+    return _pair(key, builder.sign(key, hashes.SHA256()))
+
+
+def issue(authority: Pair, common_name: str, dns_names: Sequence[str], now: datetime) -> Pair:
+    """A certificate of a role, both as server and as client."""
+    signing = serialization.load_pem_private_key(authority.key, password=None)
+    assert isinstance(signing, ec.EllipticCurvePrivateKey)
+    issuer = x509.load_pem_x509_certificate(authority.certificate)
+    key = ec.generate_private_key(ec.SECP256R1())
+    both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    builder = (
+        _builder(_name(common_name), issuer.subject, key.public_key(), now, LEAF_DAYS)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(both), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(each) for each in dns_names]), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()),
+            critical=False,
+        )
+    )
+    return _pair(key, builder.sign(signing, hashes.SHA256()))
+
+
+def renewal(certificate: bytes) -> datetime:
+    """When it is to be renewed."""
+    parsed = x509.load_pem_x509_certificate(certificate)
+    life = parsed.not_valid_after_utc - parsed.not_valid_before_utc
+    return parsed.not_valid_before_utc + life * RENEWED_AT
+
+
+def fits(certificate: bytes, authority: bytes, dns_names: Sequence[str]) -> bool:
+    """Whether the certificate is of this authority and for these names. Of its age see `renewal`."""
+    parsed, issuer = x509.load_pem_x509_certificate(certificate), x509.load_pem_x509_certificate(authority)
+    try:
+        parsed.verify_directly_issued_by(issuer)
+        names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except Exception:  # of many kinds, and all mean: issue another
+        return False
+    return set(names.get_values_for_type(x509.DNSName)) == set(dns_names)
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])])
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, days: int
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SLACK)
+        .not_valid_after(now + timedelta(days=days))
+    )
+
+
+def _usage(signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _pair(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> Pair:
+    encoded = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return Pair(encoded, certificate.public_bytes(serialization.Encoding.PEM))

@@ -1,0 +1,68 @@
+"""What kopf calls: every change leads to the same function, by way of the queue. Nothing is decided here.
+
+Only low-level handlers: kopf's others would write annotations and finalizers into each model, two writes that say
+nothing which the status does not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import kopf
+
+from outrider_operator.kube.kinds import CHILDREN, SPECULATIVE_MODEL, Kind
+from outrider_operator.reconcile.queue import WorkQueue
+from outrider_operator.reconcile.store import Key, Store, key_of
+from outrider_operator.resources.pod import Object
+
+# Secrets are read by name where they are needed: a watch would have every Secret of the cluster sent here.
+WATCHED = tuple(kind for kind in CHILDREN if kind.name != "Secret")
+MANAGED = "app.kubernetes.io/managed-by=outrider-operator"
+
+
+class Watcher:
+    """Takes in what the watches say, and has those models looked at that it concerns."""
+
+    def __init__(self, store: Store, queue: WorkQueue[Key]) -> None:
+        self._store = store
+        self._queue = queue
+
+    def model(self, event: str | None, model: Object) -> None:
+        if event == "DELETED":
+            self._store.model_gone(model)
+            self._queue.forget(key_of(model))
+            return
+        self._store.model_seen(model)
+        self._queue.add(key_of(model))
+
+    def child(self, event: str | None, item: Object) -> None:
+        (self._store.child_gone if event == "DELETED" else self._store.child_seen)(item)
+        key = self._store.key_of_owner(item)
+        if key is not None:
+            self._queue.add(key)
+
+
+def register(registry: kopf.OperatorRegistry, watcher: Watcher) -> None:
+    """Has kopf call the watcher."""
+
+    def model(type: str | None, body: kopf.Body, **_: Any) -> None:
+        watcher.model(type, dict(body))
+
+    def child(type: str | None, body: kopf.Body, param: Kind, **_: Any) -> None:
+        # The items of a list do not say what they are.
+        watcher.child(type, {**dict(body), "apiVersion": param.api_version, "kind": param.name})
+
+    kopf.on.event(SPECULATIVE_MODEL.api_version, SPECULATIVE_MODEL.plural, registry=registry)(model)
+    for kind in WATCHED:
+        kopf.on.event(kind.api_version, kind.plural, id=kind.plural, param=kind, registry=registry)(child)
+
+
+def settings() -> kopf.OperatorSettings:
+    """kopf as this operator needs it: no Events and no peering of its own, and only our objects sent over."""
+    made = kopf.OperatorSettings()
+    made.posting.enabled = False
+    made.peering.standalone = True
+    made.networking.request_timeout = 30
+    for kind in WATCHED:
+        made.watching.label_selectors[kind.api_version, kind.plural] = MANAGED
+    return made

@@ -1,0 +1,144 @@
+"""Calls to the API server. Every call has a deadline, is counted, and fails as a KubeError."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+from kubernetes.aio.client import ApiClient
+from kubernetes.aio.client.exceptions import ApiException
+
+from outrider_operator.kube.errors import KubeError
+from outrider_operator.kube.kinds import Kind, kind_of
+from outrider_operator.resources.pod import Object
+
+FIELD_MANAGER = "outrider"
+# The API server gives its own calls a minute; one that takes longer is lost, and is made again.
+DEADLINE_S = 30.0
+APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
+
+# verb, status (0: no answer), seconds
+OnCall = Callable[[str, int, float], None]
+
+
+class Kube:
+    """The API server behind an ApiClient. Objects are plain dicts, as JSON has them."""
+
+    def __init__(self, api: ApiClient, on_call: OnCall = lambda *_: None) -> None:
+        self._api = api
+        self._on_call = on_call
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """The object, or None where there is none. Raises KubeError."""
+        try:
+            return await self._call("get", "GET", kind.path(namespace, name))
+        except KubeError as error:
+            if error.not_found:
+                return None
+            raise
+
+    async def list_all(self, kind: Kind, namespace: str, selector: str = "") -> list[Object]:
+        """The namespace's objects, each with its kind. Raises KubeError; a kind that is not served has none."""
+        query = {"labelSelector": selector} if selector else {}
+        try:
+            found = await self._call("list", "GET", kind.path(namespace), query)
+        except KubeError as error:
+            if error.not_found:
+                return []
+            raise
+        about = {"apiVersion": kind.api_version, "kind": kind.name}
+        return [{**about, **item} for item in found["items"]]
+
+    async def apply(self, item: Object) -> Object:
+        """Server-side apply: makes the named fields ours, whoever set them, and leaves all others. Raises KubeError."""
+        metadata = item["metadata"]
+        path = kind_of(item).path(metadata["namespace"], metadata["name"])
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return await self._call("apply", "PATCH", path, query, item, APPLY)
+
+    async def create(self, item: Object) -> Object:
+        """Raises KubeError, with status 409 where there is one of that name."""
+        path = kind_of(item).path(item["metadata"]["namespace"])
+        return await self._call("create", "POST", path, {"fieldManager": FIELD_MANAGER}, item)
+
+    async def delete(self, item: Object) -> None:
+        """Deletes this very object, not another that has its name by now. Its own children go with it."""
+        metadata = item["metadata"]
+        body = {"preconditions": {"uid": metadata["uid"]}, "propagationPolicy": "Background"}
+        try:
+            await self._call("delete", "DELETE", kind_of(item).path(metadata["namespace"], metadata["name"]), body=body)
+        except KubeError as error:
+            if not error.not_found and error.status != HTTPStatus.CONFLICT:
+                raise
+
+    async def merge_status(self, item: Object, status: Object) -> Object:
+        """Changes these fields of the status and leaves the others; None takes one away. Raises KubeError."""
+        metadata = item["metadata"]
+        path = kind_of(item).path(metadata["namespace"], metadata["name"], "status")
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._call("status", "PATCH", path, query, {"status": status}, MERGE)
+
+    async def served(self, api_version: str) -> bool:
+        """Whether the server has this group and version. Raises KubeError."""
+        try:
+            await self._call("discover", "GET", f"/apis/{api_version}")
+        except KubeError as error:
+            if error.not_found:
+                return False
+            raise
+        return True
+
+    async def _call(
+        self,
+        verb: str,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+    ) -> Any:
+        started = time.monotonic()
+        status = 0
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                request = await self._api.param_serialize(
+                    method,
+                    path,
+                    query_params=list((query or {}).items()),
+                    header_params={"Accept": "application/json", "Content-Type": content_type},
+                    body=body,
+                    auth_settings=["BearerToken"],
+                )
+                response = await self._api.call_api(*request)
+                status = response.status
+                raw = await response.read()
+        except TimeoutError:
+            raise KubeError(0, "Timeout", f"{method} {path}: no answer within {DEADLINE_S:.0f} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise KubeError(0, type(error).__name__, f"{method} {path}: {error}") from None
+        except ApiException as error:
+            status = error.status or 0
+            raise _refusal(method, path, status, error.body, error.headers or {}) from None
+        finally:
+            self._on_call(verb, status, time.monotonic() - started)
+        if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+            raise _refusal(method, path, status, raw, response.headers)
+        return json.loads(raw)
+
+
+def _refusal(method: str, path: str, status: int, body: bytes | str | None, headers: Mapping[str, str]) -> KubeError:
+    """The server's own words, which name the field that it refuses. What stands before it may answer in HTML."""
+    try:
+        content = json.loads(body or "{}")
+        reason, message = content.get("reason") or "", content.get("message") or ""
+    except (ValueError, AttributeError):
+        reason = message = ""
+    asked = headers.get("Retry-After", "")
+    phrase = message or f"HTTP status {status}"
+    return KubeError(status, reason, f"{method} {path}: {phrase}", float(asked) if asked.isdecimal() else None)

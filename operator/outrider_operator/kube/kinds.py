@@ -1,0 +1,51 @@
+"""The kinds of objects that the operator reads and writes, and where the API server has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from outrider_operator.resources.pod import Object
+
+
+@dataclass(frozen=True)
+class Kind:
+    """optional: a cluster may not serve it; the operator does without, and uses it once it is there."""
+
+    api_version: str
+    name: str
+    plural: str
+    optional: bool = False
+
+    def path(self, namespace: str, name: str | None = None, subresource: str | None = None) -> str:
+        """Where the object, or without a name the list of the namespace, is on the server."""
+        root = "api" if "/" not in self.api_version else "apis"
+        parts = [root, self.api_version, "namespaces", namespace, self.plural, name, subresource]
+        return "/" + "/".join(part for part in parts if part)
+
+
+SPECULATIVE_MODEL = Kind("outrider.dev/v1alpha1", "SpeculativeModel", "speculativemodels")
+EVENT = Kind("v1", "Event", "events")
+NAMESPACE = Kind("v1", "Namespace", "namespaces")
+
+# In the order in which a model's objects are applied: what others name comes before them.
+CHILDREN = (
+    Kind("v1", "ServiceAccount", "serviceaccounts"),
+    Kind("v1", "Secret", "secrets"),
+    Kind("v1", "ConfigMap", "configmaps"),
+    Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
+    Kind("v1", "Service", "services"),
+    Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+    Kind("apps/v1", "Deployment", "deployments"),
+    Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", optional=True),
+    Kind("networking.k8s.io/v1", "Ingress", "ingresses"),
+    Kind("route.openshift.io/v1", "Route", "routes", optional=True),
+    Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", optional=True),
+    Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors", optional=True),
+    Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules", optional=True),
+)
+_BY_NAME = {(kind.api_version, kind.name): kind for kind in (*CHILDREN, SPECULATIVE_MODEL, EVENT)}
+
+
+def kind_of(item: Object) -> Kind:
+    """The kind of an object. Raises KeyError for one that the operator does not handle."""
+    return _BY_NAME[item["apiVersion"], item["kind"]]

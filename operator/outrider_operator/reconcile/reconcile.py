@@ -1,0 +1,134 @@
+"""One function for every cause: reads what is there, builds what should be, writes the difference, says how it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import structlog
+
+from outrider_operator.api.v1alpha1 import SpeculativeModel
+from outrider_operator.api.validation import check
+from outrider_operator.kube.client import Kube
+from outrider_operator.kube.errors import KubeError
+from outrider_operator.kube.kinds import kind_of
+from outrider_operator.reconcile.conditions import ACCEPTED, READY, Finding
+from outrider_operator.reconcile.difference import difference, identity
+from outrider_operator.reconcile.owner import foreign, owned_by
+from outrider_operator.reconcile.queue import Again
+from outrider_operator.reconcile.status import accepted, findings, patch, status
+from outrider_operator.reconcile.store import Key, Store
+from outrider_operator.resources.build import build
+from outrider_operator.resources.placement import draft_in_use
+from outrider_operator.resources.platform import Platform
+from outrider_operator.resources.pod import Object
+
+log = structlog.get_logger()
+
+# After its objects were written a model's Deployments change several times within a moment: it is looked at again when
+# they have, so that its first status is written once.
+SETTLE_S = 1.0
+
+
+class Reconciler:
+    """Brings one model after another to what its spec says. Holds nothing but where to read and to write.
+
+    platform: may be replaced, when the cluster has come to serve more; all models then want to be looked at again.
+    """
+
+    def __init__(self, kube: Kube, store: Store, platform: Platform, now: Callable[[], datetime]) -> None:
+        self._kube = kube
+        self._store = store
+        self.platform = platform
+        self._now = now
+
+    async def reconcile(self, key: Key) -> Again | None:
+        """Whether and when to look again. A second run after a first that went through writes nothing."""
+        model = self._store.model(key)
+        if model is None or "deletionTimestamp" in model["metadata"]:
+            return None
+        try:
+            return await self._reconcile(model)
+        except KubeError as error:
+            log.warning("reconcile failed", namespace=key.namespace, model=key.name, error=str(error))
+            if not error.passing:
+                await self._say_refused(model, error)
+            return Again(error.retry_after_s or 0.0, failed=True)
+
+    async def _reconcile(self, model: Object) -> Again | None:
+        typed, problems = read(model)
+        if typed is not None:
+            wanted = [owned_by(model, item) for item in build(typed, self.platform)]
+            problems = await self._taken(model, wanted)
+            if not problems:
+                wrote = await self._bring(model, wanted)
+                if wrote and not model.get("status"):
+                    return Again(SETTLE_S)
+        await self._say(model, typed, accepted(problems))
+        return None
+
+    async def _taken(self, model: Object, wanted: Sequence[Object]) -> list[str]:
+        """Names that other objects have. Those of the model that the watches have not shown yet are taken in."""
+        known = {identity(item) for item in self._store.owned(model["metadata"]["uid"])}
+        problems = []
+        for item in wanted:
+            if identity(item) in known:
+                continue
+            metadata = item["metadata"]
+            there = await self._kube.get(kind_of(item), metadata["namespace"], metadata["name"])
+            if there is None:
+                continue
+            self._store.child_seen(there)
+            problem = foreign(model, there)
+            if problem:
+                problems.append(problem)
+        return problems
+
+    async def _bring(self, model: Object, wanted: Sequence[Object]) -> bool:
+        """Writes what differs, and whether anything did."""
+        todo = difference(wanted, self._store.owned(model["metadata"]["uid"]))
+        for item in todo.apply:
+            self._store.child_seen(await self._kube.apply(item))
+        for item in todo.prune:
+            await self._kube.delete(item)
+            self._store.child_gone(item)
+        return not todo.empty
+
+    async def _say(self, model: Object, typed: SpeculativeModel | None, accepted_: Finding) -> None:
+        children = self._store.owned(model["metadata"]["uid"])
+        drafts = draft_in_use(typed) is not None if typed is not None else _runs_draft(children)
+        found = findings(model["metadata"]["name"], accepted_, children, drafts)
+        await self._write(model, status(model, found, typed, self._now()))
+
+    async def _say_refused(self, model: Object, error: KubeError) -> None:
+        """The server will not have an object: a quota, an admission policy, missing rights. People must see it."""
+        before = (model.get("status") or {}).get("conditions") or []
+        kept = [
+            Finding(each["type"], each["status"], each["reason"], each["message"])
+            for each in before
+            if each["type"] not in (READY, ACCEPTED)
+        ]
+        found = [accepted([]), *kept, Finding(READY, "False", "Refused", str(error))]
+        try:
+            await self._write(model, status(model, found, None, self._now()))
+        except KubeError as another:
+            log.warning("status not written", model=model["metadata"]["name"], error=str(another))
+
+    async def _write(self, model: Object, after: Object) -> None:
+        changed = patch(model.get("status") or {}, after)
+        if changed:
+            self._store.model_seen(await self._kube.merge_status(model, changed))
+
+
+def _runs_draft(children: Sequence[Object]) -> bool:
+    return any(each["kind"] == "Deployment" and each["metadata"]["name"].endswith("-draft") for each in children)
+
+
+def read(model: Object) -> tuple[SpeculativeModel | None, list[str]]:
+    """The typed model, or what is wrong with it: each the field and the remedy."""
+    wanted = {name: value for name, value in model.items() if name != "status"}
+    checked = check(json.dumps(wanted), "")
+    if checked.problems:
+        return None, [f"{problem.field}: {problem.message}" for problem in checked.problems]
+    return checked.models[0], []

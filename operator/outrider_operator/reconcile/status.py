@@ -1,0 +1,53 @@
+"""The status of a model, as it is written. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from outrider_operator.api.v1alpha1 import SpeculativeModel
+from outrider_operator.reconcile.conditions import (
+    ACCEPTED,
+    DRAFT_READY,
+    TARGET_READY,
+    Finding,
+    conditions,
+    ready,
+    rollout,
+)
+from outrider_operator.resources.network import target_url
+from outrider_operator.resources.pod import Object
+
+
+def accepted(problems: Sequence[str]) -> Finding:
+    """Whether the spec can become objects. All that is wrong is said, the first thing first."""
+    if problems:
+        return Finding(ACCEPTED, "False", "Invalid", "; ".join(problems)[:32768])
+    return Finding(ACCEPTED, "True", "Valid", "the spec keeps all rules")
+
+
+def findings(name: str, accepted_: Finding, children: Iterable[Object], drafts: bool) -> list[Finding]:
+    """What all conditions are to say of a model's objects. drafts: whether a draft is to run."""
+    deployments = {each["metadata"]["name"]: each for each in children if each["kind"] == "Deployment"}
+    target = rollout(TARGET_READY, deployments.get(f"{name}-target"))
+    draft = rollout(DRAFT_READY, deployments.get(f"{name}-draft")) if drafts else None
+    found = [accepted_, target, *([] if draft is None else [draft])]
+    return [*found, ready(accepted_, target, draft)]
+
+
+def status(model: Object, found: Iterable[Finding], typed: SpeculativeModel | None, now: datetime) -> Object:
+    """The whole status. typed: the spec where it is accepted; else the URL stays that of what runs."""
+    before: Mapping[str, object] = model.get("status") or {}
+    generation = model["metadata"]["generation"]
+    url = before.get("url") if typed is None else target_url(typed)
+    made: Object = {
+        "observedGeneration": generation,
+        "conditions": conditions(found, generation, (model.get("status") or {}).get("conditions") or (), now),
+    }
+    return made if url is None else {**made, "url": url}
+
+
+def patch(before: Object, after: Object) -> Object:
+    """The merge patch between the two: what has changed, and None for what has gone. Empty where nothing has."""
+    changed = {name: value for name, value in after.items() if before.get(name) != value}
+    return {**changed, **{name: None for name in before if name not in after}}

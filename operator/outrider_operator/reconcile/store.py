@@ -1,0 +1,94 @@
+"""What the operator has been told of: models, and the objects that they own."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import NamedTuple
+
+from outrider_operator.resources.pod import Object
+
+
+class Key(NamedTuple):
+    """A model's place. Its uid is not in it: whoever takes the name over is reconciled under the same key."""
+
+    namespace: str
+    name: str
+
+
+def key_of(item: Object) -> Key:
+    return Key(item["metadata"]["namespace"], item["metadata"]["name"])
+
+
+def owner_uid(item: Object) -> str | None:
+    """The uid of the model that an object belongs to."""
+    for owner in item["metadata"].get("ownerReferences", ()):
+        if owner.get("controller") and owner["kind"] == "SpeculativeModel":
+            return str(owner["uid"])
+    return None
+
+
+class Store:
+    """The latest state of each object, from watches and from the answers to our own writes, whichever is newer.
+
+    Resource versions grow, as Kubernetes promises for its own storage since 1.35 and as etcd has always had it.
+    """
+
+    def __init__(self) -> None:
+        self._models: dict[Key, Object] = {}
+        self._owned: dict[str, dict[tuple[str, str], Object]] = defaultdict(dict)
+
+    def model(self, key: Key) -> Object | None:
+        return self._models.get(key)
+
+    @property
+    def models(self) -> list[Key]:
+        return list(self._models)
+
+    def owned(self, uid: str) -> list[Object]:
+        """The objects of the model with this uid."""
+        return list(self._owned.get(uid, {}).values())
+
+    def key_of_owner(self, item: Object) -> Key | None:
+        """Which model has to be looked at when this object has changed."""
+        uid = owner_uid(item)
+        if uid is None:
+            return None
+        name = next(owner["name"] for owner in item["metadata"]["ownerReferences"] if owner["uid"] == uid)
+        return Key(item["metadata"]["namespace"], name)
+
+    def model_seen(self, model: Object) -> None:
+        key = key_of(model)
+        before = self._models.get(key)
+        if before is None or before["metadata"]["uid"] != model["metadata"]["uid"] or _newer(model, before):
+            self._models[key] = _lean(model)
+
+    def model_gone(self, model: Object) -> None:
+        key = key_of(model)
+        self._owned.pop(model["metadata"]["uid"], None)
+        held = self._models.get(key)
+        if held is not None and held["metadata"]["uid"] == model["metadata"]["uid"]:
+            del self._models[key]
+
+    def child_seen(self, item: Object) -> None:
+        uid = owner_uid(item)
+        if uid is None:
+            return
+        held = self._owned[uid]
+        name = (item["kind"], item["metadata"]["name"])
+        if name not in held or held[name]["metadata"]["uid"] != item["metadata"]["uid"] or _newer(item, held[name]):
+            held[name] = _lean(item)
+
+    def child_gone(self, item: Object) -> None:
+        held = self._owned.get(owner_uid(item) or "", {})
+        name = (item["kind"], item["metadata"]["name"])
+        if name in held and held[name]["metadata"]["uid"] == item["metadata"]["uid"]:
+            del held[name]
+
+
+def _newer(item: Object, other: Object) -> bool:
+    return int(item["metadata"]["resourceVersion"]) >= int(other["metadata"]["resourceVersion"])
+
+
+def _lean(item: Object) -> Object:
+    """Without what only the server reads, which is half of an object: 500 models are to fit into 250 MB."""
+    return {**item, "metadata": {key: value for key, value in item["metadata"].items() if key != "managedFields"}}

@@ -1,0 +1,67 @@
+"""An API server in memory, as far as reconcile sees one: for what a real server can hardly be made to do on demand."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable
+
+from outrider_operator.kube.errors import KubeError
+from outrider_operator.kube.kinds import Kind
+from outrider_operator.resources.pod import Object
+
+Place = tuple[str, str, str]
+
+
+def place_of(item: Object) -> Place:
+    return item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]
+
+
+class MemoryKube:
+    """Takes the calls of `Kube`. before: called before each with its verb; what it raises, the caller gets."""
+
+    def __init__(self) -> None:
+        self.objects: dict[Place, Object] = {}
+        self.writes: list[tuple[str, Place]] = []
+        self.before: Callable[[str], None] = lambda _: None
+        self._versions = itertools.count(1)
+
+    def add(self, item: Object) -> Object:
+        """As if somebody else had created it."""
+        return self._put(item, {"uid": f"uid-{next(self._versions)}", "generation": 1})
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        self.before("get")
+        return copy.deepcopy(self.objects.get((kind.name, namespace, name)))
+
+    async def apply(self, item: Object) -> Object:
+        self.before("apply")
+        self.writes.append(("apply", place_of(item)))
+        live = self.objects.get(place_of(item))
+        if live is None:
+            return self.add(item)
+        metadata = live["metadata"]
+        generation = metadata["generation"] + (live.get("spec") != item.get("spec"))
+        kept = {key: live[key] for key in ("status",) if key in live}
+        return self._put({**kept, **item}, {"uid": metadata["uid"], "generation": generation})
+
+    async def delete(self, item: Object) -> None:
+        self.before("delete")
+        self.writes.append(("delete", place_of(item)))
+        self.objects.pop(place_of(item), None)
+
+    async def merge_status(self, item: Object, status: Object) -> Object:
+        self.before("status")
+        self.writes.append(("status", place_of(item)))
+        live = self.objects.get(place_of(item))
+        if live is None:
+            raise KubeError(404, "NotFound", "the model is gone")
+        merged = {**live.get("status", {}), **status}
+        kept = {name: value for name, value in merged.items() if value is not None}
+        return self._put({**live, "status": kept}, {})
+
+    def _put(self, item: Object, metadata: Object) -> Object:
+        stored = copy.deepcopy(item)
+        stored["metadata"] |= {**metadata, "resourceVersion": str(next(self._versions))}
+        self.objects[place_of(stored)] = stored
+        return copy.deepcopy(stored)

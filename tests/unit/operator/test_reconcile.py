@@ -1,0 +1,302 @@
+"""Reconcile: what is wanted comes about whatever interrupts it; what is right is not written; what is bad harms none."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from outrider_operator.kube.errors import KubeError
+from outrider_operator.reconcile.queue import Again
+from outrider_operator.reconcile.reconcile import Reconciler
+from outrider_operator.reconcile.store import Key, Store, key_of, owner_uid
+from outrider_operator.resources.platform import Platform
+from outrider_operator.resources.pod import Object
+from support.memory_kube import MemoryKube, Place, place_of
+
+SAMPLE = Path(__file__).parents[3] / "manifests" / "samples" / "qwen-coder.yaml"
+
+
+class Cluster:
+    """A model, the server that has it, and an operator that can be killed and started anew."""
+
+    def __init__(self) -> None:
+        self.kube = MemoryKube()
+        sample = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
+        sample["metadata"]["namespace"] = "chat"
+        self.place: Place = place_of(self.kube.add(sample))
+        self.restart()
+
+    @property
+    def model(self) -> Object:
+        return self.kube.objects[self.place]
+
+    @property
+    def children(self) -> dict[Place, Object]:
+        return {
+            place: item for place, item in self.kube.objects.items() if owner_uid(item) == self.model["metadata"]["uid"]
+        }
+
+    @property
+    def conditions(self) -> dict[str, Object]:
+        return {each["type"]: each for each in self.model["status"]["conditions"]}
+
+    def restart(self) -> None:
+        """A new process: it knows what the watches tell it and nothing else."""
+        self.store = Store()
+        now = lambda: datetime(2026, 1, 1, tzinfo=UTC)  # noqa: E731
+        self.reconciler = Reconciler(self.kube, self.store, Platform(), now)  # type: ignore[arg-type]
+        self.watch()
+
+    def watch(self) -> None:
+        for item in self.kube.objects.values():
+            if item["kind"] == "SpeculativeModel":
+                self.store.model_seen(copy.deepcopy(item))
+            else:
+                self.store.child_seen(copy.deepcopy(item))
+
+    def edit(self, change: Callable[[Any], None]) -> None:
+        """Somebody applies the model with another spec."""
+        model = copy.deepcopy(self.model)
+        change(model["spec"])
+        model["metadata"]["generation"] += 1
+        self.kube._put(model, {})
+        self.watch()
+
+    def reconcile(self) -> Again | None:
+        return asyncio.run(self.reconciler.reconcile(Key("chat", self.place[2])))
+
+    def settle(self) -> None:
+        """Reconciles, and the controllers of the cluster do their part, until nothing is left to do."""
+        for _ in range(6):
+            self.reconcile()
+            for place, item in list(self.children.items()):
+                if item["kind"] == "Deployment":
+                    replicas = item["spec"]["replicas"]
+                    counts = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas"), replicas)
+                    self.kube.objects[place]["status"] = {
+                        "observedGeneration": item["metadata"]["generation"],
+                        **counts,
+                    }
+                    self.kube._put(self.kube.objects[place], {})
+            self.watch()
+
+    def told(self) -> dict[Place, Object]:
+        """What the children say, without what the server adds."""
+        return {
+            place: {key: value for key, value in item.items() if key not in ("metadata", "status")}
+            | {"annotations": item["metadata"]["annotations"]}
+            for place, item in self.children.items()
+        }
+
+
+def test_a_model_becomes_its_children_and_its_status_says_so() -> None:
+    cluster = Cluster()
+    cluster.settle()
+    kinds = sorted(kind for kind, _, _ in cluster.children)
+    assert kinds == [
+        *["Deployment"] * 2,
+        *["NetworkPolicy"] * 2,
+        *["PodDisruptionBudget"] * 2,
+        *["Service"] * 2,
+        "ServiceAccount",
+    ]
+    assert {name: each["status"] for name, each in cluster.conditions.items()} == dict.fromkeys(
+        ("Accepted", "TargetReady", "DraftReady", "Ready"), "True"
+    )
+    assert cluster.model["status"]["url"] == "http://qwen-coder-target.chat.svc:8000"
+    assert all(each["observedGeneration"] == 1 for each in cluster.conditions.values())
+
+
+def test_each_child_is_written_once_and_a_second_run_writes_nothing() -> None:
+    cluster = Cluster()
+    cluster.settle()
+    applied = [place for verb, place in cluster.kube.writes if verb == "apply"]
+    assert sorted(applied) == sorted(cluster.children)
+    cluster.kube.writes.clear()
+    cluster.settle()
+    cluster.restart()
+    cluster.settle()
+    assert cluster.kube.writes == []
+
+
+def test_what_another_deletes_or_edits_is_put_back() -> None:
+    cluster = Cluster()
+    cluster.settle()
+    expected = cluster.told()
+    service = ("Service", "chat", "qwen-coder-target")
+    deployment = ("Deployment", "chat", "qwen-coder-target")
+    cluster.store.child_gone(cluster.kube.objects.pop(service))
+    changed = copy.deepcopy(cluster.kube.objects[deployment])
+    changed["spec"]["template"]["spec"]["containers"][0]["image"] = "another"
+    cluster.kube._put(changed, {})
+    cluster.watch()
+    cluster.kube.writes.clear()
+    cluster.settle()
+    assert cluster.told() == expected
+    applied = sorted(place for verb, place in cluster.kube.writes if verb == "apply")
+    assert applied == [deployment, service]
+
+
+def test_turning_the_draft_off_takes_its_objects_away() -> None:
+    cluster = Cluster()
+    cluster.settle()
+    cluster.edit(lambda spec: spec.setdefault("speculation", {}).update(mode="Off"))
+    cluster.settle()
+    assert not [name for _, _, name in cluster.children if name.endswith("-draft")]
+    assert "DraftReady" not in cluster.conditions
+    assert cluster.conditions["Ready"]["status"] == "True"
+
+
+def test_a_bad_spec_is_told_and_what_runs_stays_as_it_is() -> None:
+    cluster = Cluster()
+    cluster.settle()
+    before = cluster.told()
+    cluster.edit(lambda spec: spec["target"].update(dtype="float7"))
+    cluster.kube.writes.clear()
+    cluster.settle()
+    assert cluster.told() == before
+    assert [verb for verb, _ in cluster.kube.writes] == ["status"]
+    refused = cluster.conditions["Accepted"]
+    assert refused["status"] == "False"
+    assert refused["message"].startswith('spec.target.dtype: "float7" is not one of')
+    assert cluster.conditions["Ready"]["reason"] == "NotAccepted"
+    assert cluster.conditions["TargetReady"]["status"] == "True"
+    cluster.edit(lambda spec: spec["target"].update(dtype="float32"))
+    cluster.settle()
+    assert cluster.conditions["Ready"]["status"] == "True"
+    assert "--dtype=float32" in str(cluster.told())
+
+
+def test_an_object_of_another_is_never_taken() -> None:
+    cluster = Cluster()
+    mine = cluster.kube.add(
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "qwen-coder-target", "namespace": "chat"},
+            "spec": {"ports": []},
+        }
+    )
+    cluster.settle()
+    assert cluster.kube.objects[place_of(mine)] == mine
+    assert cluster.children == {}
+    assert "Service qwen-coder-target was there before; delete it" in cluster.conditions["Accepted"]["message"]
+
+
+def test_a_model_that_is_being_deleted_is_left_to_the_cluster() -> None:
+    cluster = Cluster()
+    cluster.settle()
+    cluster.model["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    cluster.kube._put(cluster.model, {})
+    cluster.watch()
+    cluster.kube.writes.clear()
+    cluster.reconcile()
+    assert cluster.kube.writes == []
+
+
+class Killed(Exception):
+    """The process ends, in the middle of a call or before it."""
+
+
+def calls(cluster: Cluster, change: Callable[[Any], None] | None) -> int:
+    """How many calls a whole run makes."""
+    count = 0
+
+    def counting(_: str) -> None:
+        nonlocal count
+        count += 1
+
+    if change is not None:
+        cluster.settle()
+        cluster.edit(change)
+    cluster.kube.before = counting
+    cluster.settle()
+    return count
+
+
+CHANGES: dict[str, Callable[[Any], None] | None] = {
+    "create": None,
+    "update": lambda spec: spec["target"].update(maxNumSeqs=3),
+    "draft off": lambda spec: spec.setdefault("speculation", {}).update(mode="Off"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_killed_at_any_call_the_next_process_comes_to_the_same(change: str) -> None:
+    undisturbed = Cluster()
+    total = calls(undisturbed, CHANGES[change])
+    assert total > 0
+    for fatal in range(total):
+        cluster = Cluster()
+        if CHANGES[change] is not None:
+            cluster.settle()
+            cluster.edit(CHANGES[change])
+        remaining = fatal
+
+        def killing(_: str) -> None:
+            nonlocal remaining
+            remaining -= 1
+            if remaining < 0:
+                raise Killed
+
+        cluster.kube.before = killing
+        with pytest.raises(Killed):
+            cluster.settle()
+        cluster.kube.before = lambda _: None
+        cluster.restart()
+        cluster.settle()
+        assert cluster.told() == undisturbed.told()
+        assert cluster.model["status"] == undisturbed.model["status"]
+
+
+@pytest.mark.parametrize("status", [0, 409, 429, 500, 503])
+def test_what_passes_is_tried_again_with_the_patience_that_was_asked_for(status: int) -> None:
+    cluster = Cluster()
+
+    def failing(verb: str) -> None:
+        if verb == "apply":
+            raise KubeError(status, "", "try later", retry_after_s=7.0)
+
+    cluster.kube.before = failing
+    assert cluster.reconcile() == Again(7.0, failed=True)
+    assert "status" not in cluster.model
+    cluster.kube.before = lambda _: None
+    cluster.settle()
+    assert cluster.conditions["Ready"]["status"] == "True"
+
+
+def test_what_the_server_refuses_is_told_in_its_own_words() -> None:
+    cluster = Cluster()
+
+    def refusing(verb: str) -> None:
+        if verb == "apply":
+            raise KubeError(403, "Forbidden", 'PATCH /…: exceeded quota: "gpus"')
+
+    cluster.kube.before = refusing
+    assert cluster.reconcile() == Again(0.0, failed=True)
+    assert cluster.conditions["Accepted"]["status"] == "True"
+    assert cluster.conditions["Ready"]["reason"] == "Refused"
+    assert "exceeded quota" in cluster.conditions["Ready"]["message"]
+
+
+def test_a_name_that_is_taken_over_by_a_new_model_is_that_ones() -> None:
+    cluster = Cluster()
+    cluster.settle()
+    old = copy.deepcopy(cluster.model)
+    del cluster.kube.objects[cluster.place]
+    fresh = {key: value for key, value in old.items() if key != "status"}
+    cluster.kube.add({**fresh, "metadata": {"name": old["metadata"]["name"], "namespace": "chat"}})
+    cluster.store.model_gone(old)
+    cluster.watch()
+    assert key_of(cluster.model) == key_of(old)
+    cluster.reconcile()
+    assert "belongs to another" in cluster.conditions["Accepted"]["message"]
+    cluster.kube.objects = {place: item for place, item in cluster.kube.objects.items() if owner_uid(item) is None}
+    cluster.settle()
+    assert cluster.conditions["Ready"]["status"] == "True"
