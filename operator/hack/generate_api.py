@@ -74,16 +74,26 @@ def _named(field: str, schema: dict[str, Any], definitions: dict[str, Any]) -> d
         return {**schema, "items": _named(field.removesuffix("s"), schema["items"], definitions)}
     if schema["type"] != "object":
         return schema
+    open_ended = schema.get("x-kubernetes-preserve-unknown-fields", False)
     if "properties" not in schema:
-        extra = _named(field, schema["additionalProperties"], definitions)
+        extra = True if open_ended else _named(field, schema["additionalProperties"], definitions)
         return {**schema, "additionalProperties": extra}
     fields = {name: _named(name, inner, definitions) for name, inner in schema["properties"].items()}
-    definition = {"additionalProperties": False, **schema, "properties": fields}
+    definition = {"additionalProperties": open_ended, **schema, "properties": fields}
     default = {"default": definition.pop("default")} if "default" in definition else {}
     class_name = field[0].upper() + field[1:]
-    if definitions.setdefault(class_name, definition) != definition:
-        raise SystemExit(f"{CRD.name}: two objects named {field} differ: rename one of them")
+    _define(class_name, definition, definitions)
     return {"$ref": f"#/$defs/{class_name}", "description": schema["description"], **default}
+
+
+def _define(class_name: str, definition: dict[str, Any], definitions: dict[str, Any]) -> None:
+    """Objects of one name share a class. Where only what is said of them differs, each field says it, and the class
+    says nothing."""
+    there = definitions.setdefault(class_name, definition)
+    if {**there, "description": ""} != {**definition, "description": ""}:
+        raise SystemExit(f"{CRD.name}: two objects named {class_name} differ: rename one of them")
+    if there.get("description") != definition["description"]:
+        there.pop("description", None)
 
 
 def generate() -> str:
@@ -97,6 +107,7 @@ def generate() -> str:
         text = target.read_text()
     # A default of {} means "every field's own default", which only an instance says to a type checker.
     text = re.sub(r"Annotated\[(\w+), Field\(validate_default=True\)\] = \{\}", r"\1 = \1()", text)
+    text = re.sub(r"(Annotated\[(\w+), Field\(.*), validate_default=True\)\] = \{\}", r"\1)] = \2()", text)
     return _ruff("format", _ruff("check", text, "--select=I", "--fix-only", "--exit-zero", "--quiet"))
 
 

@@ -60,6 +60,7 @@ def operate(
         target_image=image_target or default_image(),
         draft_image=image_draft or default_image(),
         model_mirror=model_mirror,
+        operator_namespace=_own_namespace(),
     )
     try:
         asyncio.run(_run(platform, namespace or [], lease_namespace or _own_namespace(), context, host, port))

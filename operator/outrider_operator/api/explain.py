@@ -12,17 +12,22 @@ from outrider_operator.api.problem import Problem
 from outrider_operator.api.rules import URI_MESSAGE
 
 QUANTITY_REMEDY = 'write a number or text such as 2, "1.5", 500m or 4Gi'
+MOST_PLACES = 2  # a field of more than both roles is no hint of where this one belongs
 
 _EXAMPLES = {
     "apiVersion": "outrider.dev/v1alpha1",
     "kind": "SpeculativeModel",
     "name": "my-model",
     "uri": "hf://org/name",
+    "size": "50Gi",
+    "mountPath": "/data",
 }
 _GRAMMAR = {
     "uri": URI_MESSAGE,
     "revision": "not a commit, tag or branch: use letters, digits and . _ / -",
     "draftPatience": "not a duration: write a number and us, ms or s, such as 50ms",
+    "host": "not the name of a host: write it in lowercase, such as chat.example.com",
+    "mountPath": "not a folder in the container: write its whole path, such as /data",
 }
 _TEXT_EXAMPLES = {"draftPatience": "50ms", "uri": "hf://org/name"}
 _EXPECTED = {int: "a whole number", float: "a number", str: "text", bool: "true or false", datetime: "a time"}
@@ -47,7 +52,7 @@ def unknown(path: Path, siblings: list[str] | None = None) -> str:
         siblings = list(around.names) if around else []
     name = str(path[-1])
     elsewhere = [found for found in paths_of(name) if found != path]
-    if name not in siblings and elsewhere:
+    if name not in siblings and 0 < len(elsewhere) <= MOST_PLACES:
         return "not here: move it to " + " or ".join(map(dotted, elsewhere))
     meant = closest(name, siblings)
     if meant:
@@ -83,6 +88,8 @@ def _misfit(name: str, field: Field | None, kind: str, value: Any) -> str:
         return f"has no value; give it one{'' if field.required else ', or remove the line'}"
     if kind.startswith("string_") and kind != "string_type":
         return _GRAMMAR.get(name, f"{_shown(value)} is not of the form that is needed here; correct it")
+    if kind == "too_short":
+        return "has no entry; add one, or remove the line"
     if kind == "too_long":
         return "too many entries; remove some"
     return f"{_shown(value)} is {_kind(value)}, not {_expected(field)}; {_remedy(name, field, value)}"

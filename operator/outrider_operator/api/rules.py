@@ -5,17 +5,39 @@ the operator and the command line check them as well.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from outrider_operator.api.document import Path
 from outrider_operator.api.duration import parse_duration_ms
 from outrider_operator.api.quantity import parse_quantity
-from outrider_operator.api.v1alpha1 import KvCache, Model, Resources, Spec, Speculation, Target
+from outrider_operator.api.v1alpha1 import (
+    Endpoint,
+    Env,
+    ImagePullSecret,
+    KvCache,
+    Model,
+    ParentRef,
+    PodTemplate,
+    Resources,
+    Route,
+    Spec,
+    Speculation,
+    Target,
+    Volume,
+    VolumeMount,
+)
 
 ROLES = ("target", "draft")
+POD_TEMPLATES: tuple[Path, ...] = tuple(("spec", role, "podTemplate") for role in ROLES)
+ROUTE: Path = ("spec", "endpoint", "route")
 NVIDIA_GPU = "nvidia.com/gpu"
+
+# What a podTemplate may replace and mount elsewhere, and what it must leave alone.
+OPEN_VOLUMES = ("home", "cache", "tmp", "shm")
+RESERVED_VOLUMES = "outrider-"
+RESERVED_FOLDER = "/etc/outrider"
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,54}[a-z0-9])?")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -83,6 +105,66 @@ def requests_fit_limits(resources: Resources) -> bool:
     return all(parse_quantity(requests[name]) <= parse_quantity(limits[name]) for name in requests.keys() & limits)
 
 
+def volume_is_reached_by_every_pod(spec: Spec) -> bool:
+    """Whether one node has all pods that mount the models' volume, where it is on one node only."""
+    if spec.storage is None or "ReadWriteMany" in spec.storage.access_modes:
+        return True
+    draft = None if spec.speculation.mode == "Off" else spec.draft
+    near = draft is None or draft.replicas == 0 or draft.placement.same_node == "Required"
+    return spec.target.replicas <= 1 and near
+
+
+def each_variable_has_one_source(template: PodTemplate) -> bool:
+    return not any(each.value is not None and each.value_from is not None for each in template.env or ())
+
+
+def writable_folders_stay(template: PodTemplate) -> bool:
+    return not any(each.name in ("HOME", "TMPDIR") for each in template.env or ())
+
+
+def volumes_are_not_the_operators(template: PodTemplate) -> bool:
+    return not any(each.name.startswith(RESERVED_VOLUMES) for each in template.volumes or ())
+
+
+def mounts_are_of_volumes(template: PodTemplate) -> bool:
+    there = {*OPEN_VOLUMES, *(each.name for each in template.volumes or ())}
+    return all(each.name in there for each in template.volume_mounts or ())
+
+
+def mounts_leave_the_operators_folder(template: PodTemplate) -> bool:
+    return not any(f"{each.mount_path}/".startswith(f"{RESERVED_FOLDER}/") for each in template.volume_mounts or ())
+
+
+def entries_have_keys_of_their_own(entries: Iterable[Env | Volume | ImagePullSecret | ParentRef]) -> bool:
+    names = [each.name for each in entries]
+    return len(set(names)) == len(names)
+
+
+def mounts_have_folders_of_their_own(mounts: Sequence[VolumeMount]) -> bool:
+    return len({each.mount_path for each in mounts}) == len(mounts)
+
+
+def route_of_gateways_names_them(route: Route) -> bool:
+    return (route.kind == "HTTPRoute") == (route.parent_refs is not None)
+
+
+def class_is_of_an_ingress(route: Route) -> bool:
+    return route.ingress_class_name is None or route.kind == "Ingress"
+
+
+def certificate_is_not_the_gateways(route: Route) -> bool:
+    return route.tls is None or route.kind != "HTTPRoute"
+
+
+def certificate_is_for_a_host(route: Route) -> bool:
+    return route.tls is None or route.kind != "Ingress" or route.host is not None
+
+
+def tls_ends_in_one_place(endpoint: Endpoint) -> bool:
+    route = endpoint.route
+    return endpoint.tls is None or route is None or route.kind != "Route" or route.tls is None
+
+
 URI_MESSAGE = (
     "not the address of a model: write hf://org/name, pvc://claim/path, s3://bucket/prefix,"
     " oci://registry/image:tag or file:///path"
@@ -145,5 +227,89 @@ RULES = (
         "a request is more than its limit, and no pod could be made: lower the request or raise the limit",
         shown_at=("requests",),
         has_cel_twin=False,  # servers before 1.29 have no quantities in CEL, and would refuse the whole CRD
+    ),
+    Rule(
+        (("spec",),),
+        volume_is_reached_by_every_pod,
+        "a ReadWriteOnce volume is on one node, and the pods may be on several: set storage.accessModes to"
+        " [ReadWriteMany], or target.replicas to 1 and draft.placement.sameNode to Required",
+        shown_at=("storage",),
+    ),
+    Rule(
+        POD_TEMPLATES,
+        each_variable_has_one_source,
+        "an environment variable has a value or a valueFrom: remove one of the two",
+        shown_at=("env",),
+    ),
+    Rule(
+        POD_TEMPLATES,
+        writable_folders_stay,
+        "HOME and TMPDIR are the folders that a pod may write to: remove them from podTemplate.env",
+        shown_at=("env",),
+    ),
+    Rule(
+        POD_TEMPLATES,
+        volumes_are_not_the_operators,
+        "volumes called outrider-… are the operator's own: give those of podTemplate.volumes other names",
+        shown_at=("volumes",),
+    ),
+    Rule(
+        POD_TEMPLATES,
+        mounts_are_of_volumes,
+        "a volumeMount is of a volume that is not there: add the volume to podTemplate.volumes, or name one of home,"
+        " cache, tmp and shm",
+        shown_at=("volumeMounts",),
+    ),
+    Rule(
+        POD_TEMPLATES,
+        mounts_leave_the_operators_folder,
+        "/etc/outrider is where the operator mounts certificates and keys: choose another mountPath",
+        shown_at=("volumeMounts",),
+    ),
+    Rule(
+        (
+            *((*path, name) for path in POD_TEMPLATES for name in ("env", "volumes", "imagePullSecrets")),
+            ("spec", "endpoint", "route", "parentRefs"),
+        ),
+        entries_have_keys_of_their_own,
+        "two entries have one name, which tells them apart: rename or remove one",
+        has_cel_twin=False,  # the list's type on a server
+    ),
+    Rule(
+        tuple((*path, "volumeMounts") for path in POD_TEMPLATES),
+        mounts_have_folders_of_their_own,
+        "two entries have one mountPath: change or remove one",
+        has_cel_twin=False,  # the list's type on a server
+    ),
+    Rule(
+        (ROUTE,),
+        route_of_gateways_names_them,
+        "an HTTPRoute, and nothing else, hangs on Gateways: give route.parentRefs with kind HTTPRoute, and only there",
+        shown_at=("parentRefs",),
+    ),
+    Rule(
+        (ROUTE,),
+        class_is_of_an_ingress,
+        "ingressClassName belongs to an Ingress: remove it, or set route.kind to Ingress",
+        shown_at=("ingressClassName",),
+    ),
+    Rule(
+        (ROUTE,),
+        certificate_is_not_the_gateways,
+        "the certificate of an HTTPRoute is its Gateway's: remove route.tls",
+        shown_at=("tls",),
+    ),
+    Rule(
+        (ROUTE,),
+        certificate_is_for_a_host,
+        "a certificate is for a host: give route.host, or remove route.tls",
+        shown_at=("tls",),
+    ),
+    Rule(
+        (("spec", "endpoint"),),
+        tls_ends_in_one_place,
+        "with endpoint.tls a Route hands TLS through to the target, and has no certificate of its own: remove"
+        " endpoint.route.tls or endpoint.tls",
+        shown_at=("tls",),
     ),
 )

@@ -2,7 +2,7 @@
 
 # ruff: noqa: E501
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -37,6 +37,18 @@ class ObjectMeta(BaseModel):
     annotations: dict[str, str] | None = None
 
 
+class SecretRef(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    name: Annotated[str, Field(max_length=253, min_length=1, pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+    """
+    Name of the Secret, which is in the model's own namespace.
+    """
+
+
 class Model(BaseModel):
     """
     Which model this role runs.
@@ -54,6 +66,10 @@ class Model(BaseModel):
     revision: Annotated[str | None, Field(max_length=128, min_length=1, pattern="^[A-Za-z0-9._/-]+$")] = None
     """
     Commit, tag or branch of an hf:// model. Absent: the hub's default branch. Name a commit where every replica must run the same weights.
+    """
+    secret_ref: Annotated[SecretRef | None, Field(alias="secretRef")] = None
+    """
+    Secret whose keys become the environment of whatever downloads the model: HF_TOKEN for hf://, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://. Absent: nothing is needed.
     """
 
 
@@ -97,6 +113,242 @@ class Resources(BaseModel):
     """
 
 
+class Toleration(BaseModel):
+    """
+    One such taint, or all that are like it.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    key: Annotated[
+        str | None,
+        Field(max_length=317, pattern="^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"),
+    ] = None
+    """
+    Key of the taint. Absent, with operator Exists, every key.
+    """
+    operator: Literal["Exists", "Equal"] | None = None
+    """
+    Whether the taint's value counts. Absent, Equal.
+    """
+    value: Annotated[str | None, Field(max_length=63, pattern="^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")] = None
+    """
+    Value of the taint, for the operator Equal.
+    """
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """
+    What the taint does. Absent, whatever it does.
+    """
+    toleration_seconds: Annotated[int | None, Field(alias="tolerationSeconds", ge=0)] = None
+    """
+    How long a pod stays after a NoExecute taint has come. Absent, for ever.
+    """
+
+
+class Affinity(BaseModel):
+    """
+    Which nodes the pods want, as in a pod. Terms are added to those of the operator, which puts the draft near the target.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    node_affinity: Annotated[dict[str, Any] | None, Field(alias="nodeAffinity")] = None
+    """
+    As in a pod.
+    """
+    pod_affinity: Annotated[dict[str, Any] | None, Field(alias="podAffinity")] = None
+    """
+    As in a pod.
+    """
+    pod_anti_affinity: Annotated[dict[str, Any] | None, Field(alias="podAntiAffinity")] = None
+    """
+    As in a pod.
+    """
+
+
+class TopologySpreadConstraint(BaseModel):
+    """
+    One constraint. Without a labelSelector it counts the pods of this role.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+        populate_by_name=True,
+        frozen=True,
+    )
+    max_skew: Annotated[int, Field(alias="maxSkew", ge=1, le=256)]
+    """
+    By how many pods two nodes or zones may differ.
+    """
+    topology_key: Annotated[
+        str,
+        Field(
+            alias="topologyKey",
+            max_length=317,
+            pattern="^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+        ),
+    ]
+    """
+    The node label that tells them apart, for example topology.kubernetes.io/zone.
+    """
+    when_unsatisfiable: Annotated[Literal["DoNotSchedule", "ScheduleAnyway"], Field(alias="whenUnsatisfiable")]
+    """
+    What happens to a pod that no place satisfies.
+    """
+
+
+class ImagePullSecret(BaseModel):
+    """
+    One of them.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    name: Annotated[str, Field(max_length=253, min_length=1, pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+    """
+    Name of the Secret, which is in the model's own namespace.
+    """
+
+
+class Env(BaseModel):
+    """
+    One variable.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    name: Annotated[str, Field(max_length=253, min_length=1, pattern="^[-._a-zA-Z][-._a-zA-Z0-9]*$")]
+    """
+    Name of the variable.
+    """
+    value: Annotated[str | None, Field(max_length=32768)] = None
+    """
+    Its value, any text.
+    """
+    value_from: Annotated[dict[str, Any] | None, Field(alias="valueFrom")] = None
+    """
+    Where its value is read from, as in a pod. `outrider up` does not set it.
+    """
+
+
+class Volume(BaseModel):
+    """
+    One volume.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+        populate_by_name=True,
+        frozen=True,
+    )
+    name: Annotated[str, Field(max_length=63, min_length=1, pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+    """
+    Name of the volume.
+    """
+
+
+class VolumeMount(BaseModel):
+    """
+    One mount.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    name: Annotated[str, Field(max_length=63, min_length=1, pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+    """
+    Name of the volume.
+    """
+    mount_path: Annotated[str, Field(alias="mountPath", max_length=1024, pattern="^(/[^/:]+)+$")]
+    """
+    Folder in the container.
+    """
+    sub_path: Annotated[str | None, Field(alias="subPath", max_length=1024, pattern="^[^/:]+(/[^/:]+)*$")] = None
+    """
+    Folder of the volume. Absent, all of it.
+    """
+    read_only: Annotated[bool | None, Field(alias="readOnly")] = None
+    """
+    Whether the container can only read it. Absent, it can write too.
+    """
+
+
+class PodTemplate(BaseModel):
+    """
+    What this role's pods have besides what the operator builds. Lists with a key (env, volumes, volumeMounts, imagePullSecrets) are merged by it, and of two entries with one key this one is taken; affinity is added to the operator's own.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    annotations: Annotated[dict[str, str] | None, Field(max_length=64)] = None
+    """
+    Annotations of the pods, for example those that a service mesh reads.
+    """
+    node_selector: Annotated[dict[str, str] | None, Field(alias="nodeSelector", max_length=32)] = None
+    """
+    Labels that a node must have.
+    """
+    tolerations: Annotated[list[Toleration] | None, Field(max_length=32)] = None
+    """
+    Taints of nodes that do not keep the pods away.
+    """
+    affinity: Affinity | None = None
+    """
+    Which nodes the pods want, as in a pod. Terms are added to those of the operator, which puts the draft near the target.
+    """
+    topology_spread_constraints: Annotated[
+        list[TopologySpreadConstraint] | None, Field(alias="topologySpreadConstraints", max_length=16)
+    ] = None
+    """
+    How the pods are spread over nodes or zones, as in a pod.
+    """
+    priority_class_name: Annotated[
+        str | None, Field(alias="priorityClassName", max_length=253, pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    ] = None
+    """
+    PriorityClass of the pods.
+    """
+    runtime_class_name: Annotated[
+        str | None, Field(alias="runtimeClassName", max_length=253, pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    ] = None
+    """
+    RuntimeClass of the pods, for example nvidia where a GPU needs it.
+    """
+    image_pull_secrets: Annotated[list[ImagePullSecret] | None, Field(alias="imagePullSecrets", max_length=16)] = None
+    """
+    Secrets with which the images are pulled.
+    """
+    env: Annotated[list[Env] | None, Field(max_length=64)] = None
+    """
+    Environment of every container, over what the operator sets. HOME and TMPDIR are not to be set.
+    """
+    volumes: Annotated[list[Volume] | None, Field(max_length=32)] = None
+    """
+    Volumes of the pods, each with a name and a source as in a pod. One called home, cache, tmp or shm takes the place of the operator's, which is an emptyDir. OpenShift's restricted-v2 admits configMap, csi, downwardAPI, emptyDir, ephemeral, persistentVolumeClaim, projected and secret.
+    """
+    volume_mounts: Annotated[list[VolumeMount] | None, Field(alias="volumeMounts", max_length=32)] = None
+    """
+    Where the volumes are in every container.
+    """
+
+
 class Target(BaseModel):
     """
     The model that is served. It verifies every proposed token, and its choice is what clients get.
@@ -135,6 +387,10 @@ class Target(BaseModel):
     """
     Compute resources of the container, as in a pod. When target and draft both ask for hardware of their own (a whole number of CPUs, or a GPU) the draft runs ahead while the target verifies; otherwise the two share hardware and take turns.
     """
+    pod_template: Annotated[PodTemplate | None, Field(alias="podTemplate")] = None
+    """
+    What this role's pods have besides what the operator builds. Lists with a key (env, volumes, volumeMounts, imagePullSecrets) are merged by it, and of two entries with one key this one is taken; affinity is added to the operator's own.
+    """
     max_queue: Annotated[int, Field(alias="maxQueue", ge=0, le=65536)] = 256
     """
     Requests that may wait for a place in one replica. A request beyond them is answered at once with 429 and Retry-After; 0 lets none wait.
@@ -150,6 +406,22 @@ class Target(BaseModel):
     tensor_parallel_size: Annotated[int, Field(alias="tensorParallelSize", ge=1, le=16)] = 1
     """
     Ranks over which one replica spreads the model's layers, each on a GPU of its own, or, without GPUs, as a process with its share of the CPUs.
+    """
+
+
+class Placement(BaseModel):
+    """
+    Where the draft runs.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    same_node: Annotated[Literal["Preferred", "Required", "None"], Field(alias="sameNode")] = "Preferred"
+    """
+    Whether the draft runs on the target's node, where the two talk the fastest. Preferred, where there is room; Required, there or not at all; None, anywhere.
     """
 
 
@@ -191,9 +463,17 @@ class Draft(BaseModel):
     """
     Compute resources of the container, as in a pod. When target and draft both ask for hardware of their own (a whole number of CPUs, or a GPU) the draft runs ahead while the target verifies; otherwise the two share hardware and take turns.
     """
+    pod_template: Annotated[PodTemplate | None, Field(alias="podTemplate")] = None
+    """
+    What this role's pods have besides what the operator builds. Lists with a key (env, volumes, volumeMounts, imagePullSecrets) are merged by it, and of two entries with one key this one is taken; affinity is added to the operator's own.
+    """
     quantization: Literal["int8"] | None = None
     """
     Stores the weights in 8 bits. It changes the speed only: whatever a draft proposes, the text is the target's. Absent: the weights as they are.
+    """
+    placement: Placement = Placement()
+    """
+    Where the draft runs.
     """
 
 
@@ -243,6 +523,150 @@ class Speculation(BaseModel):
     """
 
 
+class Auth(BaseModel):
+    """
+    Who may ask. Absent: everybody who reaches the endpoint. /health, /ready and /metrics need no key.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    secret_ref: Annotated[SecretRef, Field(alias="secretRef")]
+    """
+    Secret with the API keys, one in each value, by any name. It is read anew when it changes.
+    """
+
+
+class Tls(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    secret_ref: Annotated[SecretRef, Field(alias="secretRef")]
+    """
+    Secret of the type kubernetes.io/tls.
+    """
+
+
+class ParentRef(BaseModel):
+    """
+    One Gateway.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    name: Annotated[str, Field(max_length=253, min_length=1, pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+    """
+    Name of the Gateway.
+    """
+    namespace: Annotated[str | None, Field(max_length=63, min_length=1, pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] = (
+        None
+    )
+    """
+    Its namespace. Absent, the model's own.
+    """
+    section_name: Annotated[
+        str | None, Field(alias="sectionName", max_length=253, min_length=1, pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    ] = None
+    """
+    Which of its listeners. Absent, all that fit.
+    """
+
+
+class Route(BaseModel):
+    """
+    How clients outside the cluster get in. Absent: none do. Its API may be missing from a cluster; then nothing is made, and the model's status says so.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    kind: Literal["Route", "Ingress", "HTTPRoute"]
+    """
+    Route is OpenShift's, always with TLS, Ingress is in every cluster, HTTPRoute is the Gateway API's.
+    """
+    host: Annotated[
+        str | None,
+        Field(
+            max_length=253, min_length=1, pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+        ),
+    ] = None
+    """
+    Host name under which clients ask. Absent: the one that OpenShift makes up, or any that leads there.
+    """
+    annotations: Annotated[dict[str, str] | None, Field(max_length=64)] = None
+    """
+    Annotations of the Route, Ingress or HTTPRoute, over what the operator sets, for example timeouts of a router or the issuer of a certificate.
+    """
+    ingress_class_name: Annotated[
+        str | None,
+        Field(alias="ingressClassName", max_length=253, min_length=1, pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"),
+    ] = None
+    """
+    Which controller serves the Ingress. Absent, the cluster's own choice.
+    """
+    parent_refs: Annotated[list[ParentRef] | None, Field(alias="parentRefs", max_length=8, min_length=1)] = None
+    """
+    The Gateways of an HTTPRoute.
+    """
+    tls: Tls | None = None
+    """
+    Certificate that the Route's router or the Ingress's controller serves. Absent: its own, or, for an Ingress, none.
+    """
+
+
+class From(BaseModel):
+    """
+    Pods or addresses.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    pod_selector: Annotated[dict[str, Any] | None, Field(alias="podSelector")] = None
+    """
+    Labels of the pods. Absent, all.
+    """
+    namespace_selector: Annotated[dict[str, Any] | None, Field(alias="namespaceSelector")] = None
+    """
+    Labels of their namespaces. Absent, the model's own.
+    """
+    ip_block: Annotated[dict[str, Any] | None, Field(alias="ipBlock")] = None
+    """
+    A range of addresses, and what is not of it.
+    """
+
+
+class NetworkPolicy(BaseModel):
+    """
+    Who reaches the pods.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    enabled: bool = True
+    """
+    Whether NetworkPolicies are made: clients reach the target's API alone, and the target alone the draft's. False where others take care of it.
+    """
+    from_: Annotated[list[From] | None, Field(alias="from", max_length=32, min_length=1)] = None
+    """
+    Who may reach the target, as in a NetworkPolicy. It holds for /metrics too and for what comes by a route: name the router's namespace and Prometheus' as well. Absent: everybody.
+    """
+
+
 class Endpoint(BaseModel):
     """
     Where clients reach the model, over the OpenAI-compatible HTTP API.
@@ -257,6 +681,51 @@ class Endpoint(BaseModel):
     """
     Port of the target's Service, and of this machine under `outrider up`.
     """
+    auth: Auth | None = None
+    """
+    Who may ask. Absent: everybody who reaches the endpoint. /health, /ready and /metrics need no key.
+    """
+    tls: Tls | None = None
+    """
+    Certificate with which the target itself serves HTTPS. Absent: it serves HTTP.
+    """
+    route: Route | None = None
+    """
+    How clients outside the cluster get in. Absent: none do. Its API may be missing from a cluster; then nothing is made, and the model's status says so.
+    """
+    network_policy: Annotated[NetworkPolicy, Field(alias="networkPolicy")] = NetworkPolicy()
+    """
+    Who reaches the pods.
+    """
+
+
+class Storage(BaseModel):
+    """
+    A volume for the files of both models and for compiled kernels, instead of an emptyDir that each pod fills anew. Its claim is called NAME-models, is mounted at /cache, and goes with the model. Only size can be changed later, and only upwards. Absent: an emptyDir.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    size: int | str
+    """
+    Bytes, as a quantity such as 50Gi.
+    """
+    storage_class_name: Annotated[
+        str | None,
+        Field(alias="storageClassName", max_length=253, min_length=1, pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"),
+    ] = None
+    """
+    StorageClass of the volume. Absent, the cluster's default.
+    """
+    access_modes: Annotated[
+        list[Literal["ReadWriteOnce", "ReadWriteMany"]], Field(alias="accessModes", max_length=2, min_length=1)
+    ] = ["ReadWriteOnce"]
+    """
+    How the volume can be mounted. Roles or replicas on several nodes need ReadWriteMany; with ReadWriteOnce all pods must be on one.
+    """
 
 
 class Spec(BaseModel):
@@ -269,6 +738,10 @@ class Spec(BaseModel):
         populate_by_name=True,
         frozen=True,
     )
+    paused: bool = False
+    """
+    While true the operator writes nothing but the status: what runs is left as it is, also where somebody edits or deletes it.
+    """
     target: Target
     """
     The model that is served. It verifies every proposed token, and its choice is what clients get.
@@ -284,6 +757,10 @@ class Spec(BaseModel):
     endpoint: Endpoint = Endpoint()
     """
     Where clients reach the model, over the OpenAI-compatible HTTP API.
+    """
+    storage: Storage | None = None
+    """
+    A volume for the files of both models and for compiled kernels, instead of an emptyDir that each pod fills anew. Its claim is called NAME-models, is mounted at /cache, and goes with the model. Only size can be changed later, and only upwards. Absent: an emptyDir.
     """
 
 
@@ -340,6 +817,52 @@ class Status(BaseModel):
     url: Annotated[str | None, Field(max_length=1024)] = None
     """
     Where clients inside the cluster reach the model.
+    """
+    target_replicas: Annotated[int | None, Field(alias="targetReplicas", ge=0, le=65536)] = None
+    """
+    Pods of the target that are there, ready or not.
+    """
+    target_ready_replicas: Annotated[int | None, Field(alias="targetReadyReplicas", ge=0, le=65536)] = None
+    """
+    Pods of the target that are ready.
+    """
+    target_selector: Annotated[str | None, Field(alias="targetSelector", max_length=1024)] = None
+    """
+    Labels that find the pods of the target, as text; a HorizontalPodAutoscaler reads them.
+    """
+    draft_replicas: Annotated[int | None, Field(alias="draftReplicas", ge=0, le=65536)] = None
+    """
+    Pods of the draft that are there, ready or not. Absent where no draft is to run.
+    """
+    draft_ready_replicas: Annotated[int | None, Field(alias="draftReadyReplicas", ge=0, le=65536)] = None
+    """
+    Pods of the draft that are ready. Absent where no draft is to run.
+    """
+    draft_selector: Annotated[str | None, Field(alias="draftSelector", max_length=1024)] = None
+    """
+    Labels that find the pods of the draft, as text. Absent where no draft is to run.
+    """
+    acceptance_rate: Annotated[float | None, Field(alias="acceptanceRate", ge=0.0, le=1.0)] = None
+    """
+    Share of the drafted tokens that were accepted, lately, all targets together. Absent while nothing is drafted.
+    """
+    accepted_tokens_per_step: Annotated[float | None, Field(alias="acceptedTokensPerStep", ge=0.0, le=257.0)] = None
+    """
+    Tokens that a step of the target yielded each sequence, lately, the target's own one included. 1 is plain decoding. Absent while nothing is decoded.
+    """
+    goodput_gain: Annotated[float | None, Field(alias="goodputGain", ge=0.0, le=1000.0)] = None
+    """
+    Tokens a second over those of plain decoding, lately. 1 is no gain.
+    """
+    ttft_p95: Annotated[str | None, Field(alias="ttftP95", max_length=16, pattern="^[0-9]+(\\.[0-9]+)?(us|ms|s)$")] = (
+        None
+    )
+    """
+    95th percentile of the time to the first token, lately, for example 0.4s.
+    """
+    itl_p95: Annotated[str | None, Field(alias="itlP95", max_length=16, pattern="^[0-9]+(\\.[0-9]+)?(us|ms|s)$")] = None
+    """
+    95th percentile of the time between tokens, lately, for example 23ms.
     """
     conditions: Annotated[list[Condition] | None, Field(max_length=16)] = None
     """

@@ -166,6 +166,7 @@ def _quantity_problems(document: Document) -> list[Problem]:
 
 def _quantities(data: Any) -> Iterator[Path]:
     """Where the resource has quantities."""
+    yield "spec", "storage", "size"
     for role in ROLES:
         yield ("spec", role, "kvCache", "memory")
         for kind in ("requests", "limits"):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from outrider_operator.api.v1alpha1 import Draft, SpeculativeModel, Target
+from outrider_operator.api.v1alpha1 import Draft, PodTemplate, SpeculativeModel, Target
 from outrider_operator.local.cores import assign_cores, share_cores
 from outrider_operator.local.errors import LocalError
 from outrider_operator.local.pod import ProcessPlan, plan_process
@@ -80,6 +80,7 @@ def plan_run(model: SpeculativeModel, machine: Machine) -> Plan:
     drafts = drafts_in_use(model)
     if drafts == 0:  # placement and all else as if the resource had none
         model = model.model_copy(update={"spec": model.spec.model_copy(update={"draft": None})})
+    model = _without_cluster(model)
     for role, spec in _roles(model).items():
         _refuse_cluster_storage(role, spec.model.uri)
     names = ["draft"] if drafts == 1 else [f"draft-{number}" for number in range(1, drafts + 1)]
@@ -95,6 +96,21 @@ def plan_run(model: SpeculativeModel, machine: Machine) -> Plan:
         notes.append(_shared_cores_note(drafts, len(cores[names[0]])))
     url = f"http://{LOOPBACK}:{machine.target_port}"
     return Plan(model.metadata.name, url, processes, tuple(notes))
+
+
+def _without_cluster(model: SpeculativeModel) -> SpeculativeModel:
+    """The model without what only a cluster has: volumes, Secrets, nodes. Of a podTemplate plain variables are left."""
+    endpoint = model.spec.endpoint.model_copy(update={"auth": None, "tls": None, "route": None})
+    roles = {name: _role_without_cluster(role) for name, role in _roles(model).items()}
+    spec = model.spec.model_copy(update={"storage": None, "endpoint": endpoint, **roles})
+    return model.model_copy(update={"spec": spec})
+
+
+def _role_without_cluster(role: Target | Draft) -> Target | Draft:
+    said = role.pod_template
+    plain = None if said is None else PodTemplate(env=[each for each in said.env or () if each.value_from is None])
+    model = role.model.model_copy(update={"secret_ref": None})
+    return role.model_copy(update={"pod_template": plain, "model": model})
 
 
 def _deployments(model: SpeculativeModel, platform: Platform) -> dict[str, Object]:
@@ -147,6 +163,24 @@ def _notes(model: SpeculativeModel) -> list[str]:
         notes.append("spec.speculation.mode: Off, so the draft is not started")
     elif model.spec.draft is not None and model.spec.draft.replicas == 0:
         notes.append("spec.draft.replicas: 0, so the target runs without a draft")
+    return notes + _notes_on_the_cluster(model)
+
+
+def _notes_on_the_cluster(model: SpeculativeModel) -> list[str]:
+    """Whoever counts on what is in the cluster must see that it does nothing here."""
+    notes = []
+    for name, role in _roles(model).items():
+        if role.model.secret_ref is not None:
+            notes.append(f"spec.{name}.model.secretRef: not read here; export what the download needs")
+        said = role.pod_template.env if role.pod_template is not None else None
+        of_cluster = [each.name for each in said or () if each.value_from is not None]
+        if of_cluster:
+            variables = ", ".join(of_cluster)
+            notes.append(f"spec.{name}.podTemplate.env: {variables} not set here; export what the role needs")
+    if model.spec.endpoint.auth is not None:
+        notes.append("spec.endpoint.auth: no keys are asked for here, where only this machine can ask")
+    if model.spec.endpoint.tls is not None:
+        notes.append("spec.endpoint.tls: plain HTTP here, which does not leave this machine")
     return notes
 
 

@@ -84,7 +84,7 @@ def local_env(
     container: Mapping[str, Any], mounts: Mapping[PurePosixPath, Path], user_env: Mapping[str, str]
 ) -> dict[str, str]:
     """The container's env with the paths below its emptyDirs moved into their folders here."""
-    env = {entry["name"]: entry["value"] for entry in container.get("env", [])}
+    env = {entry["name"]: entry.get("value", "") for entry in container.get("env", [])}
     env |= {name: _moved(value, mounts) for name, value in env.items() if name != MODEL_MIRROR}
     if HF_HOME in env:
         cache_home = user_env.get("XDG_CACHE_HOME") or str(Path(user_env.get("HOME", "~")) / ".cache")

@@ -13,7 +13,7 @@ from outrider_operator.resources.pod import Object
 
 # Of what was applied. A field that is no longer wanted does not show in what is there: another may have set it.
 APPLIED = "outrider.dev/applied"
-# Lists that the server merges by a key, as others may have added to them.
+# Lists that the server merges by a key, as others may have added to them: the first that tells all entries apart.
 KEYS = ("name", "mountPath", "containerPort", "port", "type", "topologyKey", "uid")
 QUANTITIES = frozenset({"requests", "limits", "sizeLimit"})
 
@@ -66,11 +66,17 @@ def covers(live: Any, wanted: Any, quantity: bool = False) -> bool:
 
 
 def _covers_list(live: list[Any], wanted: list[Any]) -> bool:
-    key = next((key for key in KEYS if wanted and all(isinstance(each, dict) and key in each for each in wanted)), None)
+    key = next((key for key in KEYS if wanted and _tells_apart(key, wanted)), None)
     if key is None:
         return len(live) == len(wanted) and all(map(covers, live, wanted))
     by_key = {each.get(key): each for each in live if isinstance(each, dict)}
     return all(covers(by_key.get(each[key]), each) for each in wanted)
+
+
+def _tells_apart(key: str, entries: list[Any]) -> bool:
+    """Not name, say, where one volume is mounted in two places."""
+    found = [each[key] for each in entries if isinstance(each, dict) and key in each]
+    return len(set(found)) == len(entries)
 
 
 def _same_quantity(live: object, wanted: object) -> bool:

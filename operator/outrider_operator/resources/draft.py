@@ -1,7 +1,7 @@
 """The draft: the model that proposes. What it proposes, and how much of it, the target says as they talk."""
 
 from outrider_operator.api.v1alpha1 import Draft, SpeculativeModel
-from outrider_operator.resources.names import draft_name
+from outrider_operator.resources.names import draft_name, selector
 from outrider_operator.resources.platform import Platform
 from outrider_operator.resources.pod import Object, Port, Role, deployment, model_args
 
@@ -22,6 +22,7 @@ def draft_deployment(model: SpeculativeModel, draft: Draft, platform: Platform) 
         http_port=http.name,
         model_mirror=platform.model_mirror,
         drain_s=DRAIN_S,
+        affinity=_affinity(model, draft),
     )
     return deployment(model, role)
 
@@ -34,3 +35,16 @@ def draft_args(draft: Draft, platform: Platform) -> list[str]:
         f"--port={platform.network.draft_port}",
         f"--http-port={platform.network.draft_http_port}",
     ]
+
+
+def _affinity(model: SpeculativeModel, draft: Draft) -> Object:
+    """Puts the draft on a node of the target, as far as that is wanted: a step waits for a round trip between them."""
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": selector(model, "target")}}
+    match draft.placement.same_node:
+        case "Required":
+            return {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+        case "Preferred":
+            preferred = [{"weight": 100, "podAffinityTerm": term}]
+            return {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
+        case "None":
+            return {}

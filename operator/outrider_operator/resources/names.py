@@ -1,9 +1,11 @@
 """What the objects of a model are called and labelled."""
 
 from importlib.metadata import version
+from typing import Any
 
 from outrider_operator.api.v1alpha1 import SpeculativeModel
 
+Object = dict[str, Any]  # of Kubernetes, or a part of one
 Labels = dict[str, str]
 
 
@@ -26,6 +28,11 @@ def draft_name(model: SpeculativeModel) -> str:
     return f"{model.metadata.name}-draft"
 
 
+def models_name(model: SpeculativeModel) -> str:
+    """Name of the claim on the volume that holds the files of both models."""
+    return f"{model.metadata.name}-models"
+
+
 def selector(model: SpeculativeModel, role: str) -> Labels:
     """The labels that find the pods of one role. A Deployment's selector cannot change: neither may these."""
     return {
@@ -33,6 +40,11 @@ def selector(model: SpeculativeModel, role: str) -> Labels:
         "app.kubernetes.io/instance": model.metadata.name,
         "app.kubernetes.io/component": role,
     }
+
+
+def selector_text(model: SpeculativeModel, role: str) -> str:
+    """The selector as the text that status and a HorizontalPodAutoscaler have."""
+    return ",".join(f"{name}={value}" for name, value in selector(model, role).items())
 
 
 def pod_labels(model: SpeculativeModel, role: str) -> Labels:

@@ -11,7 +11,12 @@ def target_service(model: SpeculativeModel) -> Object:
 
     The container keeps its own port: below 1024 it could not listen without privileges.
     """
-    port = {"name": "http", "port": model.spec.endpoint.port, "targetPort": "http", "appProtocol": "http"}
+    port = {
+        "name": "http",
+        "port": model.spec.endpoint.port,
+        "targetPort": "http",
+        "appProtocol": target_scheme(model),
+    }
     return _service(model, "target", target_name(model), {"type": "ClusterIP"}, [port])
 
 
@@ -31,7 +36,12 @@ def draft_service(model: SpeculativeModel, platform: Platform) -> Object:
 
 def target_url(model: SpeculativeModel) -> str:
     """Where clients inside the cluster reach the model."""
-    return f"http://{target_name(model)}.{namespace(model)}.svc:{model.spec.endpoint.port}"
+    return f"{target_scheme(model)}://{target_name(model)}.{namespace(model)}.svc:{model.spec.endpoint.port}"
+
+
+def target_scheme(model: SpeculativeModel) -> str:
+    """What the target's port speaks: http, or https where it has a certificate for clients."""
+    return "http" if model.spec.endpoint.tls is None else "https"
 
 
 def _service(model: SpeculativeModel, role: str, name: str, kind: Object, ports: list[Object]) -> Object:

@@ -48,15 +48,16 @@ OPTIONAL_APIS = frozenset(
 class Platform:
     """Everything outside the resource that a rendered object depends on.
 
-    optional_apis: those of OPTIONAL_APIS that the cluster serves. Where there is no cluster to ask, policy/v1, which
-    every Kubernetes from 1.21 on has.
+    optional_apis: those of OPTIONAL_APIS that the cluster serves. Where there is no cluster to ask: policy/v1, which
+    every Kubernetes from 1.21 on has, and those of which an object is made only where the model asks for it.
     """
 
     target_image: str = field(default_factory=default_image)
     draft_image: str = field(default_factory=default_image)
     model_mirror: str | None = None  # folder or URL laid out as org/name, looked up before the hub
+    operator_namespace: str | None = None  # where the operator runs, whom targets let in; None: there is none
     network: Network = Network()
-    optional_apis: frozenset[str] = frozenset({"policy/v1"})
+    optional_apis: frozenset[str] = OPTIONAL_APIS - {"monitoring.coreos.com/v1"}
 
     def serves(self, api_version: str) -> bool:
         return api_version not in OPTIONAL_APIS or api_version in self.optional_apis

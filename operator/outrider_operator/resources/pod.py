@@ -4,14 +4,13 @@ Everything here holds under OpenShift's restricted-v2 as it is: the cluster pick
 nothing but the mounted folders is writable, and no privilege can be gained.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from outrider_operator.api.v1alpha1 import Draft, KvCache, Resources, SpeculativeModel, Target
-from outrider_operator.resources.names import labels, namespace, pod_labels, selector, target_name
+from outrider_operator.resources.names import Object as Object
+from outrider_operator.resources.names import labels, models_name, namespace, pod_labels, selector, target_name
+from outrider_operator.resources.overlay import overlaid
 from outrider_operator.resources.placement import whole_cpus
-
-Object = dict[str, Any]
 
 LOADING_MINUTES = 30  # what a large model may take from a slow disk
 PROBE_PERIOD_S = 5
@@ -42,6 +41,7 @@ class Role:
     http_port: str  # name of the port that answers /health and /ready
     model_mirror: str | None
     drain_s: int  # how long running streams may take to end before the pod is killed
+    affinity: Object = field(default_factory=dict)  # what the pods want to be near to
 
 
 def deployment(model: SpeculativeModel, role: Role) -> Object:
@@ -61,12 +61,15 @@ def deployment(model: SpeculativeModel, role: Role) -> Object:
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
             # Kubernetes' 10 minutes would call a rollout failed that is still loading its model.
             "progressDeadlineSeconds": (LOADING_MINUTES + 5) * 60,
-            "template": {
-                "metadata": {"labels": pod_labels(model, role.component)},
-                "spec": _pod(model, role),
-            },
+            "template": _template(model, role),
         },
     }
+
+
+def _template(model: SpeculativeModel, role: Role) -> Object:
+    pods = {"metadata": {"labels": pod_labels(model, role.component)}, "spec": _pod(model, role)}
+    overlay = role.spec.pod_template
+    return pods if overlay is None else overlaid(pods, overlay, selector(model, role.component))
 
 
 def _pod(model: SpeculativeModel, role: Role) -> Object:
@@ -76,15 +79,23 @@ def _pod(model: SpeculativeModel, role: Role) -> Object:
         "enableServiceLinks": False,  # no environment that depends on which Services happen to exist
         "terminationGracePeriodSeconds": role.drain_s,
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        **({"affinity": role.affinity} if role.affinity else {}),
         "containers": [_container(role)],
         "volumes": [
             {"name": "home", "emptyDir": {}},
-            {"name": "cache", "emptyDir": {}},
+            {"name": "cache", **_cache(model)},
             {"name": "tmp", "emptyDir": {}},
             # The runtime's own /dev/shm has 64 MiB, which tensors that pass between processes outgrow.
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}},
         ],
     }
+
+
+def _cache(model: SpeculativeModel) -> Object:
+    """The source of the volume that downloads and compiled kernels are kept on."""
+    if model.spec.storage is None:
+        return {"emptyDir": {}}
+    return {"persistentVolumeClaim": {"claimName": models_name(model)}}
 
 
 def _container(role: Role) -> Object:

@@ -190,3 +190,44 @@ def test_drafts_share_what_the_target_leaves_where_there_are_not_enough_and_it_i
     assert [process.cores for process in made.processes] == [(0,), *[(1, 2, 3, 4, 5)] * 3]
     [note] = made.notes
     assert note.startswith("spec.draft.replicas: 3 drafts share the CPUs that the target leaves, 5; ask for fewer")
+
+
+CLUSTER_ONLY = {
+    "nodeSelector": {"pool": "models"},
+    "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}, {"name": "data", "configMap": {"name": "data"}}],
+    "volumeMounts": [{"name": "data", "mountPath": "/tmp"}],
+    "env": [{"name": "GREETING", "value": "hello"}, {"name": "EMPTY"}],
+}
+
+
+def test_of_a_pod_template_the_environment_counts_and_nothing_that_a_cluster_has() -> None:
+    plain, changed = plan(model()), plan(model(target=role(podTemplate=CLUSTER_ONLY)))
+    before, after = plain.processes[0].env, changed.processes[0].env
+    assert after == before | {"GREETING": "hello", "EMPTY": ""}
+    assert changed.notes == ()
+
+
+def test_a_volume_of_the_cluster_is_a_private_folder_here() -> None:
+    target, draft = plan(model(storage={"size": "50Gi", "accessModes": ["ReadWriteMany"]})).processes
+    assert target.env["TRITON_CACHE_DIR"].startswith("/run/private/target/")
+    assert draft.env["TRITON_CACHE_DIR"].startswith("/run/private/draft/")
+
+
+def test_secrets_that_are_in_a_cluster_are_missed_aloud() -> None:
+    secret = {"secretRef": {"name": "hub"}}
+    token = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}
+    made = plan(
+        model(
+            target={"model": {"uri": "hf://someone/large", **secret}},
+            draft=role("hf://someone/small", podTemplate={"env": [token]}),
+            endpoint={"auth": secret, "tls": secret, "route": {"kind": "Route"}},
+        )
+    )
+    assert [note.split(": ")[0] for note in made.notes] == [
+        "spec.target.model.secretRef",
+        "spec.draft.podTemplate.env",
+        "spec.endpoint.auth",
+        "spec.endpoint.tls",
+    ]
+    assert "HF_TOKEN" not in made.processes[1].env
+    assert made.url == "http://127.0.0.1:8123"

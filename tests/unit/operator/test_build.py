@@ -7,6 +7,7 @@ import pytest
 from outrider_operator.api.v1alpha1 import SpeculativeModel
 from outrider_operator.api.validation import load
 from outrider_operator.resources.build import build
+from outrider_operator.resources.names import selector_text
 from outrider_operator.resources.network import target_url
 from outrider_operator.resources.placement import Placement, placement
 from outrider_operator.resources.platform import Network, Platform
@@ -17,6 +18,11 @@ DRAFT = {"model": {"uri": "hf://org/small"}}
 
 def kinds_and_names(model: SpeculativeModel) -> list[str]:
     return [f"{thing['kind']} {thing['metadata']['name']}" for thing in build(model, Platform())]
+
+
+def of_a_target_alone(name: str) -> list[str]:
+    kinds = ("ServiceAccount", "NetworkPolicy", "Service", "PodDisruptionBudget", "Deployment")
+    return [f"{kind} {name}-target" for kind in kinds]
 
 
 def pod(model: SpeculativeModel, role: str, platform: Platform | None = None) -> dict[str, Any]:
@@ -36,7 +42,7 @@ def container(model: SpeculativeModel, role: str, platform: Platform | None = No
 
 
 def environment(model: SpeculativeModel, role: str, platform: Platform | None = None) -> dict[str, str]:
-    return {entry["name"]: entry["value"] for entry in container(model, role, platform)["env"]}
+    return {entry["name"]: entry.get("value", "") for entry in container(model, role, platform)["env"]}
 
 
 def with_resources(target: dict[str, Any], draft: dict[str, Any]) -> SpeculativeModel:
@@ -61,9 +67,14 @@ def service(model: SpeculativeModel, role: str) -> dict[str, Any]:
 def test_the_sample_pair_runs_a_target_that_takes_turns_with_its_draft() -> None:
     pair = sample("qwen-coder")
     assert kinds_and_names(pair) == [
+        "ServiceAccount qwen-coder-target",
+        "NetworkPolicy qwen-coder-draft",
+        "NetworkPolicy qwen-coder-target",
         "Service qwen-coder-draft",
+        "PodDisruptionBudget qwen-coder-draft",
         "Deployment qwen-coder-draft",
         "Service qwen-coder-target",
+        "PodDisruptionBudget qwen-coder-target",
         "Deployment qwen-coder-target",
     ]
     target = container(pair, "target")
@@ -108,7 +119,7 @@ def test_the_sample_with_own_cores_runs_ahead_with_a_thread_for_each_core() -> N
 
 def test_the_light_sample_has_no_draft_and_draws_on_the_text() -> None:
     light = sample("smollm2")
-    assert kinds_and_names(light) == ["Service smollm2-target", "Deployment smollm2-target"]
+    assert kinds_and_names(light) == of_a_target_alone("smollm2")
     args = container(light, "target")["args"]
     assert "--max-model-len=0" in args
     assert "--fallback=NGram" in args
@@ -125,7 +136,7 @@ def test_the_sample_with_an_8_bit_draft_is_the_pair_but_for_that() -> None:
 
 def test_mode_off_runs_no_draft() -> None:
     off = model({"draft": DRAFT, "speculation": {"mode": "Off"}})
-    assert kinds_and_names(off) == ["Service pair-target", "Deployment pair-target"]
+    assert kinds_and_names(off) == of_a_target_alone("pair")
     args = container(off, "target")["args"]
     assert "--mode=Off" in args
     assert not any(arg.startswith("--draft=") for arg in args)
@@ -164,7 +175,8 @@ def test_revision_length_and_sequences_reach_the_role_that_has_them() -> None:
         "--max-num-seqs=3",
     ]
     assert not any(arg.startswith("--revision") for arg in container(pair, "target")["args"])
-    assert [thing["spec"].get("replicas") for thing in build(pair, Platform())] == [None, 2, None, 1]
+    deployments = [thing for thing in build(pair, Platform()) if thing["kind"] == "Deployment"]
+    assert [deployment["spec"]["replicas"] for deployment in deployments] == [2, 1]
 
 
 def test_several_drafts_are_one_name_to_the_target() -> None:
@@ -290,13 +302,13 @@ def test_services_lead_to_the_pods_of_their_role() -> None:
 def test_models_of_similar_names_never_own_the_same_object() -> None:
     spec = {"draft": DRAFT}
     names = [kinds_and_names(model(spec, name)) for name in ("a", "a-draft", "a-target")]
-    assert len(set().union(*names)) == 12
+    assert len(set().union(*names)) == 3 * 9
 
 
 @pytest.mark.parametrize("file", SAMPLES, ids=lambda file: file.stem)
 def test_a_cluster_takes_every_object_and_lets_every_pod_run_restricted(file: Any) -> None:
     [shipped] = load(file)
-    for thing in build(shipped, Platform(model_mirror="/models")):
+    for thing in build(shipped, Platform(model_mirror="/models", operator_namespace="outrider-system")):
         kubernetes_validate.validate(thing, kubernetes_validate.latest_version(), strict=True)
         if thing["kind"] == "Deployment":
             keeps_to_restricted_v2(thing["spec"]["template"]["spec"])
@@ -317,10 +329,20 @@ def keeps_to_restricted_v2(pod: dict[str, Any]) -> None:
         }
         assert all("hostPort" not in port for port in container["ports"])
         writable = [mount["mountPath"] for mount in container["volumeMounts"]]
-        folders = {entry["name"]: entry["value"] for entry in container["env"]}
+        folders = {entry["name"]: entry.get("value", "") for entry in container["env"]}
         for name in ("HOME", "HF_HOME", "TRITON_CACHE_DIR", "TMPDIR"):
             assert any(folders[name] == path or folders[name].startswith(f"{path}/") for path in writable)
-    assert all("emptyDir" in volume for volume in pod["volumes"])
+    admitted = {
+        "configMap",
+        "csi",
+        "downwardAPI",
+        "emptyDir",
+        "ephemeral",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+    }
+    assert all(volume.keys() - {"name"} <= admitted for volume in pod["volumes"])
     assert {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}} in pod["volumes"]
 
 
@@ -332,3 +354,61 @@ def survives_a_slow_model_and_a_full_cluster(spec: dict[str, Any]) -> None:
     assert spec["progressDeadlineSeconds"] > 30 * 60
     assert startup["httpGet"]["path"] == container["readinessProbe"]["httpGet"]["path"] == "/ready"
     assert container["livenessProbe"]["httpGet"]["path"] == "/health"
+
+
+@pytest.mark.parametrize(
+    ("same_node", "kind"),
+    [
+        (None, "preferredDuringSchedulingIgnoredDuringExecution"),
+        ("Preferred", "preferredDuringSchedulingIgnoredDuringExecution"),
+        ("Required", "requiredDuringSchedulingIgnoredDuringExecution"),
+    ],
+)
+def test_the_draft_goes_to_where_the_target_is(same_node: str | None, kind: str) -> None:
+    placed = {} if same_node is None else {"placement": {"sameNode": same_node}}
+    pair = model({"draft": {**DRAFT, **placed}})
+    [term] = pod(pair, "draft")["affinity"]["podAffinity"][kind]
+    term = term.get("podAffinityTerm", term)
+    assert term["topologyKey"] == "kubernetes.io/hostname"
+    [deployment] = [
+        thing
+        for thing in build(pair, Platform())
+        if thing["kind"] == "Deployment" and thing["metadata"]["name"] == "pair-target"
+    ]
+    found = deployment["spec"]["template"]["metadata"]["labels"]
+    assert term["labelSelector"]["matchLabels"].items() <= found.items()
+    assert "affinity" not in pod(pair, "target")
+
+
+def test_a_draft_that_may_be_anywhere_is_told_nothing() -> None:
+    assert "affinity" not in pod(model({"draft": {**DRAFT, "placement": {"sameNode": "None"}}}), "draft")
+
+
+def test_the_models_are_on_one_volume_of_both_roles_where_one_is_asked_for() -> None:
+    storage = {"size": "50Gi", "storageClassName": "shared", "accessModes": ["ReadWriteMany"]}
+    pair = model({"draft": DRAFT, "storage": storage})
+    [claim] = [thing for thing in build(pair, Platform()) if thing["kind"] == "PersistentVolumeClaim"]
+    assert claim["metadata"]["name"] == "pair-models"
+    assert claim["spec"] == {
+        "accessModes": ["ReadWriteMany"],
+        "storageClassName": "shared",
+        "resources": {"requests": {"storage": "50Gi"}},
+    }
+    for role in ("target", "draft"):
+        assert {"name": "cache", "persistentVolumeClaim": {"claimName": "pair-models"}} in pod(pair, role)["volumes"]
+        assert {"name": "cache", "mountPath": "/cache"} in container(pair, role)["volumeMounts"]
+        kubernetes_validate.validate(claim, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_without_storage_the_cache_is_each_pods_own() -> None:
+    pair = model({"draft": DRAFT})
+    assert not [thing for thing in build(pair, Platform()) if thing["kind"] == "PersistentVolumeClaim"]
+    assert {"name": "cache", "emptyDir": {}} in pod(pair, "draft")["volumes"]
+
+
+def test_the_selector_of_the_status_finds_the_pods() -> None:
+    pair = model({"draft": DRAFT})
+    for deployment in [thing for thing in build(pair, Platform()) if thing["kind"] == "Deployment"]:
+        role = deployment["spec"]["template"]["spec"]["containers"][0]["name"]
+        text = ",".join(f"{name}={value}" for name, value in deployment["spec"]["selector"]["matchLabels"].items())
+        assert selector_text(pair, role) == text

@@ -78,8 +78,10 @@ def test_every_field_is_described_and_bounded(path: Path, schema: dict[str, Any]
         assert "maximum" in schema or schema["format"] == "int64"
     if kind == "quantity":
         assert {"minimum", "pattern"} <= schema.keys()
-    if path[0] == "spec" and kind == "string":
+    if path[0] == "spec" and kind == "string" and path[-3:] != ("env", 0, "value"):
         assert "enum" in schema or {"maxLength", "pattern"} <= schema.keys()
+    if kind == "array":
+        assert "maxItems" in schema
     if "additionalProperties" in schema:
         assert "maxProperties" in schema
 
@@ -92,8 +94,9 @@ def test_the_typed_view_has_each_field_with_its_type_bounds_and_default(path: Pa
     assert list(field.choices) == schema.get("enum", [])
     parent, name = field_at(path[:-1]), path[-1]
     assert parent is not None
-    around = value_at({"root": SCHEMA}, ("root", *[step for part in path[:-1] for step in ("properties", part)]))
-    assert parent.names[str(name)].required == (name in around.get("required", []))
+    around = dict(schemas())[path[:-1]]
+    if "properties" in around:
+        assert parent.names[str(name)].required == (name in around.get("required", []))
     if "maximum" in schema:
         assert field.bounds == f"from {schema['minimum']} to {schema['maximum']}"
 
@@ -130,6 +133,29 @@ def model_with(uri: str, **fields: Any) -> dict[str, Any]:
 
 def target_with(**fields: Any) -> dict[str, Any]:
     return {"target": {"model": {"uri": "hf://a/b"}, **fields}}
+
+
+def pods(**template: Any) -> dict[str, Any]:
+    return target_with(podTemplate=template)
+
+
+def mount(name: str, path: str) -> dict[str, Any]:
+    return {"name": name, "mountPath": path}
+
+
+def shared(access: str | None, same_node: str = "Preferred", **spec: Any) -> dict[str, Any]:
+    """A pair whose models are on a volume."""
+    modes = {} if access is None else {"accessModes": [access]}
+    draft = {"model": {"uri": "hf://a/b"}, "placement": {"sameNode": same_node}}
+    return {"draft": draft, "storage": {"size": "50Gi", **modes}, **spec}
+
+
+def route(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"endpoint": {"route": {"kind": kind, **fields}}}
+
+
+CERTIFICATE = {"secretRef": {"name": "chat-example-com"}}
+GATEWAY = [{"name": "public", "namespace": "gateways"}]
 
 
 def ranks_on_gpus(ranks: int | None, gpus: int | str) -> dict[str, Any]:
@@ -190,6 +216,46 @@ JUDGED = [
     (ranks_on_gpus(2, 1), "every rank has a GPU"),
     (ranks_on_gpus(2, "4"), "every rank has a GPU"),
     (ranks_on_gpus(2, "2000m"), "every rank has a GPU"),
+    (pods(env=[{"name": "A", "value": ""}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}]), None),
+    (pods(env=[{"name": "A"}, {"name": "TMPDIRS", "value": "/x"}]), None),
+    (pods(env=[{"name": "A", "value": "", "valueFrom": {}}]), "a value or a valueFrom"),
+    (pods(env=[{"name": "A"}, {"name": "HOME", "value": "/root"}]), "HOME and TMPDIR"),
+    (pods(env=[{"name": "TMPDIR", "value": "/cache"}]), "HOME and TMPDIR"),
+    (pods(env=[{"name": "HF_HOME", "value": "/models"}]), None),
+    (pods(volumes=[{"name": "shm", "emptyDir": {}}, {"name": "my-outrider-a", "emptyDir": {}}]), None),
+    (pods(volumes=[{"name": "outrider-identity", "emptyDir": {}}]), "are the operator's own"),
+    (pods(volumes=[{"name": "data", "emptyDir": {}}], volumeMounts=[mount("data", "/data")]), None),
+    (pods(volumeMounts=[mount("cache", "/models"), mount("tmp", "/scratch")]), None),
+    (pods(volumeMounts=[mount("data", "/data")]), "a volume that is not there"),
+    (pods(volumes=[{"name": "a", "emptyDir": {}}], volumeMounts=[mount("b", "/b")]), "a volume that is not there"),
+    (pods(volumeMounts=[mount("tmp", "/etc/outriders")]), None),
+    (pods(volumeMounts=[mount("tmp", "/etc/outrider")]), "certificates and keys"),
+    (pods(volumeMounts=[mount("tmp", "/etc/outrider/keys")]), "certificates and keys"),
+    ({"draft": {"model": {"uri": "hf://a/b"}, "podTemplate": {"env": [{"name": "HOME"}]}}}, "HOME and TMPDIR"),
+    ({"storage": {"size": "50Gi"}}, None),
+    ({"storage": {"size": 1 << 40}, "target": {"model": {"uri": "hf://a/b"}, "replicas": 2}}, "on one node"),
+    (shared(None), "on one node"),
+    (shared("ReadWriteOnce"), "on one node"),
+    (shared("ReadWriteOnce", "None"), "on one node"),
+    (shared("ReadWriteOnce", "Required"), None),
+    (shared("ReadWriteOnce", speculation={"mode": "Off"}), None),
+    (shared("ReadWriteOnce", draft={"model": {"uri": "hf://a/b"}, "replicas": 0}), None),
+    (shared("ReadWriteMany"), None),
+    (shared("ReadWriteMany", **target_with(replicas=3)), None),
+    (shared("ReadWriteOnce", "Required", **target_with(replicas=2)), "on one node"),
+    (route("Route"), None),
+    (route("Route", host="chat.example.com", tls=CERTIFICATE), None),
+    (route("Route", parentRefs=GATEWAY), "hangs on Gateways"),
+    (route("Ingress", ingressClassName="nginx"), None),
+    (route("Ingress", host="chat.example.com", tls=CERTIFICATE), None),
+    (route("Ingress", tls=CERTIFICATE), "a certificate is for a host"),
+    (route("HTTPRoute", parentRefs=GATEWAY), None),
+    (route("HTTPRoute"), "hangs on Gateways"),
+    (route("HTTPRoute", parentRefs=GATEWAY, tls=CERTIFICATE), "is its Gateway's"),
+    (route("Route", ingressClassName="nginx"), "belongs to an Ingress"),
+    ({"endpoint": {"tls": CERTIFICATE, "route": {"kind": "Route"}}}, None),
+    ({"endpoint": {"tls": CERTIFICATE, "route": {"kind": "Ingress", "host": "a.b", "tls": CERTIFICATE}}}, None),
+    ({"endpoint": {"tls": CERTIFICATE, "route": {"kind": "Route", "tls": CERTIFICATE}}}, "hands TLS through"),
 ]
 
 
@@ -219,3 +285,21 @@ def test_names_that_fit_into_those_of_services(name: str, fits: bool) -> None:
     in_python = {problem.message for problem in check(yaml.safe_dump(data), "m.yaml").problems}
     assert in_python == messages_of_cel(data)
     assert (in_python == set()) == fits
+
+
+def test_the_scale_subresource_and_the_columns_read_fields_that_are_there() -> None:
+    version = CRD["spec"]["versions"][0]
+    paths = [*version["subresources"]["scale"].values()]
+    paths += [column["jsonPath"] for column in version["additionalPrinterColumns"]]
+    fields = {path for path, _ in schemas()}
+    for path in paths:
+        first = path.split("[")[0].strip(".")
+        assert first == "metadata.creationTimestamp" or tuple(first.split(".")) in fields
+    assert version["subresources"]["scale"]["specReplicasPath"] == ".spec.target.replicas"
+
+
+def test_columns_say_the_state_first_and_the_models_only_when_asked() -> None:
+    columns = CRD["spec"]["versions"][0]["additionalPrinterColumns"]
+    plain = [column["name"] for column in columns if not column.get("priority")]
+    assert plain == ["Ready", "Target", "Draft", "Accepted/step", "ITL p95", "URL", "Age"]
+    assert [column["name"] for column in columns if column.get("priority")] == ["Reason", "Target model", "Draft model"]

@@ -14,6 +14,8 @@ from outrider_operator.resources.platform import Platform
 from outrider_operator.resources.pod import Object
 
 SAMPLE = Path(__file__).parents[3] / "manifests" / "samples" / "qwen-coder.yaml"
+# One volume, mounted in two places.
+TWICE = [{"name": "weights", "mountPath": "/a"}, {"name": "weights", "mountPath": "/b"}]
 
 
 def wanted() -> list[Object]:
@@ -103,6 +105,8 @@ def test_what_is_no_longer_wanted_is_pruned_unless_it_goes_already() -> None:
         ({"args": ["--a", "--b"]}, {"args": ["--a"]}, False),
         ({"args": ["--b", "--a"]}, {"args": ["--a", "--b"]}, False),
         ({"env": [{"name": "B"}, {"name": "A", "value": "1"}]}, {"env": [{"name": "A", "value": "1"}]}, True),
+        ({"volumeMounts": [*TWICE, {"name": "x", "mountPath": "/x"}]}, {"volumeMounts": TWICE}, True),
+        ({"volumeMounts": TWICE[:1]}, {"volumeMounts": TWICE}, False),
     ],
 )
 def test_the_same_in_other_words(live: Object, said: Object, same: bool) -> None:

@@ -1,7 +1,7 @@
 """Any model that the API allows is the same after YAML, and can be rendered."""
 
 import yaml
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from outrider_operator.api.dump import to_yaml
 from outrider_operator.api.problem import UnreadableError
@@ -18,6 +18,10 @@ QUANTITIES = st.one_of(
     st.from_regex(r"[0-9]{1,4}(\.[0-9]{1,3})?([KMGT]i|[mkMGT])?", fullmatch=True),
 )
 SIZES = st.dictionaries(st.sampled_from(["cpu", "memory", "nvidia.com/gpu", "nvidia.com/mig-1g.10gb"]), QUANTITIES)
+
+
+def _name(entry: dict[str, str]) -> str:
+    return entry["name"]
 
 
 def maybe(**fields: st.SearchStrategy[object]) -> st.SearchStrategy[dict[str, object]]:
@@ -41,6 +45,23 @@ POOLS = st.one_of(
     st.builds(lambda memory: {"memory": memory}, st.one_of(st.integers(1, 1 << 40), st.sampled_from(["4Gi", "1e9"]))),
     st.builds(lambda fraction: {"fraction": fraction}, st.floats(0.01, 1)),
 )
+NAME = st.from_regex(r"[a-z0-9]{1,20}", fullmatch=True)
+TEXT = st.text(max_size=20)
+POD_TEMPLATES = maybe(
+    annotations=st.dictionaries(WORD, TEXT, max_size=3),
+    nodeSelector=st.dictionaries(WORD, WORD, max_size=3),
+    env=st.lists(st.builds(lambda name, value: {"name": f"X_{name}", "value": value}, NAME, TEXT), unique_by=_name),
+    volumes=st.lists(st.builds(lambda name: {"name": name, "emptyDir": {}}, NAME), max_size=3, unique_by=_name),
+    affinity=st.just({"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}),
+)
+ROUTES = st.one_of(
+    st.builds(lambda host: {"kind": "Route", "host": host}, NAME),
+    st.builds(lambda name: {"kind": "Ingress", "ingressClassName": name}, NAME),
+    st.builds(lambda name: {"kind": "HTTPRoute", "parentRefs": [{"name": name}]}, NAME),
+)
+POLICIES = maybe(
+    **{"enabled": st.booleans(), "from": st.just([{"podSelector": {}}, {"ipBlock": {"cidr": "10.0.0.0/8"}}])}
+)
 FIELDS = {
     "dtype": st.sampled_from(["auto", "bfloat16", "float32"]),
     "maxModelLen": st.integers(16, 1 << 24),
@@ -48,8 +69,13 @@ FIELDS = {
     "replicas": st.integers(0, 256),
     "kvCache": POOLS,
     "resources": resources(),
+    "podTemplate": POD_TEMPLATES,
 }
-DRAFT = maybe(**FIELDS, quantization=st.just("int8"))
+DRAFT = maybe(
+    **FIELDS,
+    quantization=st.just("int8"),
+    placement=maybe(sameNode=st.sampled_from(["Preferred", "Required", "None"])),
+)
 MODEL = st.one_of(
     st.builds(lambda org, name: {"uri": f"hf://{org}/{name}"}, WORD, WORD),
     st.builds(lambda org, name, rev: {"uri": f"hf://{org}/{name}", "revision": rev}, WORD, WORD, WORD),
@@ -99,7 +125,9 @@ SPECS = st.fixed_dictionaries(
     optional={
         "draft": DRAFTS,
         "speculation": speculations(),
-        "endpoint": maybe(port=st.integers(1, 65535)),
+        "paused": st.booleans(),
+        "endpoint": maybe(port=st.integers(1, 65535), route=ROUTES, networkPolicy=POLICIES),
+        "storage": st.builds(lambda size: {"size": size, "accessModes": ["ReadWriteMany"]}, st.integers(1, 1 << 50)),
     },
 )
 
@@ -108,6 +136,7 @@ def as_data(model: SpeculativeModel) -> dict[str, object]:
     return model.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
+@settings(deadline=None)  # large models are slow to read back on a busy machine
 @given(SPECS)
 @example({"target": {"model": {"uri": "hf://a/b"}, "resources": {"requests": {"cpu": "08"}}}})
 @example({"target": {"model": {"uri": "hf://a/b", "revision": "1e3"}}})
@@ -119,6 +148,7 @@ def test_a_model_is_the_same_after_yaml(spec: dict[str, object]) -> None:
     assert second.models == first.models
 
 
+@settings(deadline=None)  # large models are slow to read back on a busy machine
 @given(SPECS)
 def test_any_model_can_be_rendered_and_always_to_the_same(spec: dict[str, object]) -> None:
     [model] = check(to_yaml([resource(spec)]), "model.yaml").models

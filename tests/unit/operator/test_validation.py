@@ -38,7 +38,8 @@ WRONG = {
     ),
     "field like no other": (
         TARGET + "  endpoint: {hostname: x}\n",
-        "m.yaml:7:14: spec.endpoint.hostname: unknown field; remove it (the fields here are port)",
+        "m.yaml:7:14: spec.endpoint.hostname: unknown field; remove it (the fields here are port, auth, tls, route,"
+        " networkPolicy)",
     ),
     "text for a number": (
         '  target: {model: {uri: hf://a/b}, maxModelLen: "4096"}\n',
@@ -56,14 +57,14 @@ WRONG = {
     "text for fields": (
         "  target: hf://a/b\n",
         'm.yaml:6:11: spec.target: "hf://a/b" is text, not a mapping; put its fields below it, indented:'
-        " model, dtype, maxModelLen, maxNumSeqs, replicas, kvCache, resources, maxQueue, maxBatchedTokens,"
-        " quantization, tensorParallelSize",
+        " model, dtype, maxModelLen, maxNumSeqs, replicas, kvCache, resources, podTemplate, maxQueue,"
+        " maxBatchedTokens, quantization, tensorParallelSize",
     ),
     "list for fields": (
         "  target: [x]\n",
         "m.yaml:6:11: spec.target: this is a list, not a mapping; put its fields below it, indented:"
-        " model, dtype, maxModelLen, maxNumSeqs, replicas, kvCache, resources, maxQueue, maxBatchedTokens,"
-        " quantization, tensorParallelSize",
+        " model, dtype, maxModelLen, maxNumSeqs, replicas, kvCache, resources, podTemplate, maxQueue,"
+        " maxBatchedTokens, quantization, tensorParallelSize",
     ),
     "too small": (
         "  target:\n    model: {uri: hf://a/b}\n    maxNumSeqs: 0\n",
@@ -184,6 +185,48 @@ WRONG = {
         "m.yaml:9:5: spec.speculation.maxDepth: given twice, first in line 8; remove one of the two",
     ),
     "missing": ("  endpoint: {}\n", "m.yaml:5:1: spec.target: missing; add target"),
+    "missing size": (
+        TARGET + "  storage: {}\n",
+        "m.yaml:7:3: spec.storage.size: missing; add size: 50Gi",
+    ),
+    "a size that is none": (
+        TARGET + "  storage: {size: 50GB}\n",
+        "m.yaml:7:19: spec.storage.size: '50GB' is not a quantity; write a number or text such as 2, \"1.5\", 500m or"
+        " 4Gi",
+    ),
+    "a host that is none": (
+        TARGET + "  endpoint: {route: {kind: Route, host: https://chat}}\n",
+        "m.yaml:7:41: spec.endpoint.route.host: not the name of a host: write it in lowercase, such as"
+        " chat.example.com",
+    ),
+    "a list without entries": (
+        TARGET + "  endpoint: {networkPolicy: {from: []}}\n",
+        "m.yaml:7:36: spec.endpoint.networkPolicy.from: has no entry; add one, or remove the line",
+    ),
+    "text for true or false": (
+        TARGET + '  paused: "yes"\n',
+        'm.yaml:7:11: spec.paused: "yes" is text, not true or false; write true or false',
+    ),
+    "two variables of one name": (
+        TARGET.replace("}}", "}, podTemplate: {env: [{name: A}, {name: A}]}}"),
+        "m.yaml:6:55: spec.target.podTemplate.env: two entries have one name, which tells them apart: rename or remove"
+        " one",
+    ),
+    "two mounts in one folder": (
+        TARGET.replace(
+            "}}", "}, podTemplate: {volumeMounts: [{name: tmp, mountPath: /a}, {name: shm, mountPath: /a}]}}"
+        ),
+        "m.yaml:6:64: spec.target.podTemplate.volumeMounts: two entries have one mountPath: change or remove one",
+    ),
+    "a field within a list": (
+        TARGET.replace("}}", "}, podTemplate: {tolerations: [{keys: a}]}}"),
+        "m.yaml:6:65: spec.target.podTemplate.tolerations[0].keys: unknown field; did you mean key?",
+    ),
+    "field of many places": (
+        TARGET + "  secretRef: {name: a}\n",
+        "m.yaml:7:3: spec.secretRef: unknown field; remove it (the fields here are paused, target, draft, speculation,"
+        " endpoint, storage)",
+    ),
     "missing address": (
         "  target:\n    model: {}\n",
         "m.yaml:7:5: spec.target.model.uri: missing; add uri: hf://org/name",
