@@ -1,7 +1,10 @@
 """`outrider`, and `kubectl outrider`: what a person does with a SpeculativeModel."""
 
+import contextlib
 import json
+import os
 import re
+import shlex
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +18,9 @@ from outrider_operator.api.dump import to_yaml
 from outrider_operator.api.problem import Problem, UnreadableError
 from outrider_operator.api.rules import NAMESPACE_MESSAGE, is_namespace
 from outrider_operator.api.v1alpha1 import SpeculativeModel
+from outrider_operator.cluster.logs import logs
 from outrider_operator.cluster.status import status
+from outrider_operator.cluster.top import top
 from outrider_operator.local.up import up
 from outrider_operator.resources.build import build
 from outrider_operator.resources.platform import Platform, default_image
@@ -24,7 +29,9 @@ from outrider_operator.terminal import (
     INVALID,
     UNUSABLE,
     console,
+    examples,
     fail,
+    program,
     read_checked,
     read_models,
     show_error,
@@ -32,29 +39,75 @@ from outrider_operator.terminal import (
 )
 
 FILE_HELP = "YAML with one SpeculativeModel or more; - reads standard input."
-# Without it the help would wrap the examples into one paragraph.
-AS_WRITTEN = "\b\n"
+# Where a shell says what it wants completed; the same for both names.
+COMPLETE = "_OUTRIDER_COMPLETE"
 
 app = typer.Typer(
     name="outrider",
     help="Speculative decoding as a Kubernetes service: a draft model rides ahead of the one that is served.",
+    # kubectl has its own way to complete a plugin: see complete_for_kubectl.
+    add_completion=program() == "outrider",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(up)
-app.command()(status)
+app.command(
+    epilog=examples(
+        "up manifests/samples/qwen-coder.yaml",
+        "up model.yaml --json --log-dir logs",
+    )
+)(up)
+app.command(
+    epilog=examples(
+        "status",
+        "status qwen-coder -n chat",
+        "status qwen-coder --watch",
+        "status -A --json",
+    )
+)(status)
+app.command(
+    epilog=examples(
+        "top",
+        "top qwen-coder -n chat --interval 5",
+        "top -A --json",
+    )
+)(top)
+app.command(
+    epilog=examples(
+        "logs qwen-coder --since 10m",
+        "logs qwen-coder --role draft --previous",
+        "logs qwen-coder -f --tail 20 -n chat",
+        "logs qwen-coder --raw | jq .event",
+    )
+)(logs)
 
 
 def main() -> None:
     """The command line. A wrong flag is one line on standard error and exit code 2."""
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(prog_name=program(), complete_var=COMPLETE, standalone_mode=False))
     except TyperException as error:
         message = error.format_message().rstrip(".")
-        show_error(f"{message}{'' if message.endswith('?') else ';'} see `outrider --help`")
+        show_error(f"{message}{'' if message.endswith('?') else ';'} see `{program()} --help`")
         sys.exit(UNUSABLE)
     except typer.Abort:
         sys.exit(130)
+
+
+def complete_for_kubectl() -> None:
+    """`kubectl_complete-outrider WORD...`, which kubectl asks what the last word may become.
+
+    A completion a line, each with what it is after a tab, and `:0`: where there is none, a shell may name files.
+    """
+    *before, last = sys.argv[1:] or [""]
+    words = " ".join([*map(shlex.quote, ["outrider", *before]), shlex.quote(last) if last else ""])
+    os.environ |= {
+        COMPLETE: "complete_fish",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "_TYPER_COMPLETE_ARGS": words,
+    }
+    with contextlib.suppress(SystemExit):
+        app(prog_name="outrider", complete_var=COMPLETE)
+    typer.echo(":0")
 
 
 def _show_version(wanted: bool) -> None:
@@ -76,9 +129,7 @@ def options(
 
 
 @app.command(
-    epilog=f"{AS_WRITTEN}Examples:\n"
-    "  outrider validate manifests/samples/*.yaml\n"
-    "  kubectl get smodel qwen-coder -o yaml | outrider validate -"
+    epilog=examples("validate manifests/samples/*.yaml", "validate - < model.yaml", "validate --json model.yaml")
 )
 def validate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help=FILE_HELP)],
@@ -123,9 +174,10 @@ def _report(models: list[tuple[Path, SpeculativeModel]], problems: list[Problem]
 
 
 @app.command(
-    epilog=f"{AS_WRITTEN}Examples:\n"
-    "  outrider render manifests/samples/qwen-coder.yaml\n"
-    "  outrider render model.yaml --namespace chat | kubectl apply -f -"
+    epilog=examples(
+        "render manifests/samples/qwen-coder.yaml",
+        "render model.yaml --namespace chat | kubectl apply -f -",
+    )
 )
 def render(
     file: Annotated[Path, typer.Argument(metavar="FILE", help=FILE_HELP)],

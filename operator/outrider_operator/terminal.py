@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from outrider_operator.api.problem import Problem, UnreadableError
@@ -17,6 +17,18 @@ INVALID = 1  # the resource breaks a rule
 UNUSABLE = 2  # nothing to work on: no file, no YAML, a flag that is wrong
 
 STDIN = "-"
+# Wider than any table: in a pipe no line is broken.
+PIPE_COLUMNS = 100_000
+
+
+def program() -> str:
+    """What this was called as: kubectl runs `kubectl-outrider` for `kubectl outrider`."""
+    return "kubectl outrider" if Path(sys.argv[0]).name.startswith("kubectl-") else "outrider"
+
+
+def examples(*commands: str) -> str:
+    """The end of a command's help. \\b: without it the help would wrap the examples into one paragraph."""
+    return "\b\nExamples:\n" + "\n".join(f"  {program()} {command}" for command in commands)
 
 
 def console(stderr: bool = False) -> Console:
@@ -24,9 +36,21 @@ def console(stderr: bool = False) -> Console:
     return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
+def show(made: RenderableType) -> None:
+    """Prints a table: broken to the terminal's width there, and as wide as it is in a pipe."""
+    out = console()
+    if out.is_terminal:
+        out.print(made)
+        return
+    out.width = PIPE_COLUMNS
+    with out.capture() as printed:
+        out.print(made)
+    typer.echo("\n".join(line.rstrip() for line in printed.get().splitlines()))
+
+
 def show_error(message: str) -> None:
     """One line on standard error."""
-    console(stderr=True).print(Text.assemble(("outrider: error:", "bold red"), f" {message}"))
+    console(stderr=True).print(Text.assemble((f"{program()}: error:", "bold red"), f" {message}"))
 
 
 def fail(message: str, code: int = UNUSABLE) -> NoReturn:

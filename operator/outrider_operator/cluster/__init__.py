@@ -1,1 +1,1 @@
-"""What a person asks of a cluster: `outrider status`, `top`, `logs`."""
+"""The commands against a cluster: how a model is, what it does, and what its pods say."""

@@ -1,95 +1,170 @@
-"""`outrider status NAME`: how a model in a cluster is, and why."""
+"""`outrider status [NAME]`: how models in a cluster are, and why."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
+from rich.console import Group
+from rich.live import Live
 
-from outrider_operator.kube.client import Kube
+from outrider_operator.cluster import status_view as view
+from outrider_operator.cluster.complete import model_names
+from outrider_operator.cluster.connection import (
+    AllNamespacesFlag,
+    ContextFlag,
+    KubeconfigFlag,
+    NamespaceFlag,
+    Place,
+    Unusable,
+    connected,
+    said,
+)
+from outrider_operator.cluster.observed import Observed, Replicas, is_ready
+from outrider_operator.cluster.reader import Reader
 from outrider_operator.kube.errors import KubeError
-from outrider_operator.kube.kinds import SPECULATIVE_MODEL
-from outrider_operator.kube.login import NoCluster, client, configuration, current_namespace
 from outrider_operator.resources.pod import Object
-from outrider_operator.terminal import INVALID, console, fail
+from outrider_operator.terminal import console, fail, show, show_error
 
-COLOURS = {"True": "green", "False": "red", "Unknown": "yellow"}
+NOT_READY = 1
+WATCH_S = 2.0
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is shown: one model, or the list of them."""
+
+    one: Observed | None
+    models: list[Object]
+    replicas: dict[tuple[str, str, str], Replicas]
+    namespace: str | None
+
+    @property
+    def ready(self) -> bool:
+        return all(map(is_ready, self.models))
+
+    def as_json(self) -> Object:
+        if self.one is not None:
+            return view.one_as_json(self.one)
+        return {"models": [view.listed_as_json(model, self.replicas) for model in self.models]}
+
+    def as_tables(self, now: datetime) -> Group:
+        if self.one is not None:
+            return Group(*view.one(self.one, now))
+        if not self.models:
+            return Group(f"no SpeculativeModels in {self._where()}")
+        return Group(view.listed(self.models, self.replicas, self.namespace is None, now))
+
+    def _where(self) -> str:
+        return "any namespace" if self.namespace is None else f"namespace {self.namespace}"
 
 
 def status(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the SpeculativeModel.")],
-    namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", help="Default: that of the KUBECONFIG's context.")
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="Name of the SpeculativeModel. Default: the list of the namespace.",
+            autocompletion=model_names,
+            show_default=False,
+        ),
     ] = None,
-    context: Annotated[str | None, typer.Option(help="Context of the KUBECONFIG.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    namespace: NamespaceFlag = None,
+    all_namespaces: AllNamespacesFlag = False,
+    context: ContextFlag = None,
+    kubeconfig: KubeconfigFlag = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again whenever it changes.")] = False,
 ) -> None:
-    """Say how a model in a cluster is: whether it answers, and what keeps it from it.
+    """Say how models in a cluster are: whether they answer, and what keeps them from it.
 
-    Exit code 0: it is Ready. 1: it is not. 2: there is no such model, or no cluster.
+    \b
+    Exit codes
+      0  the model is Ready; of a list: all are
+      1  it is not; of a list: one is not
+      2  there is no such model, no cluster, or no right to look
     """
+    place = Place(namespace, all_namespaces, context, kubeconfig)
     try:
-        model = asyncio.run(_read(name, namespace, context))
-    except (NoCluster, KubeError) as error:
+        ready = asyncio.run(_status(place, name, as_json, watch))
+    except Unusable as error:
         fail(str(error))
-    if model is None:
-        fail(f"no SpeculativeModel {name}; see `kubectl get smodel --all-namespaces`")
-    said = model.get("status") or {}
-    conditions = said.get("conditions") or []
+    raise typer.Exit(0 if ready else NOT_READY)
+
+
+async def _status(place: Place, name: str | None, as_json: bool, watch: bool) -> bool:
+    """Shows it, and whether all that was shown is ready. Raises Unusable."""
+    place.check(name)
+    async with connected(place) as connection:
+        reader = Reader(connection)
+        if watch:  # until a signal ends it
+            live = console().is_terminal and not as_json
+            await (_show_live(_pages(reader, name)) if live else _print_changes(_pages(reader, name), as_json))
+        page = await _read(reader, name)
+        _print(page, as_json)
+        return page.ready
+
+
+async def _read(reader: Reader, name: str | None) -> Page:
+    if name is not None:
+        observed = await reader.observed(name)
+        return Page(observed, [observed.model], {}, reader.namespace)
+    models = await reader.models()
+    try:
+        replicas = await reader.replicas()
+    except KubeError as error:
+        show_error(f"replicas: {said(error)}")
+        replicas = {}
+    return Page(None, models, replicas, reader.namespace)
+
+
+async def _pages(reader: Reader, name: str | None) -> AsyncIterator[Page]:
+    """The page again and again. What the API server cannot answer just now is told once, and asked again."""
+    outage = ""
+    while True:
+        try:
+            page = await _read(reader, name)
+        except KubeError as error:
+            if not error.passing:
+                raise
+            if said(error) != outage:
+                outage = said(error)
+                show_error(f"no answer, asking again: {outage}")
+        else:
+            outage = ""
+            yield page
+        await asyncio.sleep(WATCH_S)
+
+
+def _print(page: Page, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"name": name, "namespace": model["metadata"]["namespace"], **said}, indent=2))
+        typer.echo(json.dumps(page.as_json(), indent=2, ensure_ascii=False))
     else:
-        console().print(_heading(model))
-        console().print(table(conditions, datetime.now(UTC)))
-    raise typer.Exit(0 if is_ready(model) else INVALID)
+        show(page.as_tables(datetime.now(UTC)))
 
 
-async def _read(name: str, namespace: str | None, context: str | None) -> Object | None:
-    found = await configuration(context)
-    async with client(found) as api:
-        return await Kube(api).get(SPECULATIVE_MODEL, namespace or current_namespace(context), name)
+async def _show_live(pages: AsyncIterator[Page]) -> None:
+    with Live(console=console(), auto_refresh=False) as live:
+        async for page in pages:
+            live.update(page.as_tables(datetime.now(UTC)), refresh=True)
 
 
-def is_ready(model: Object) -> bool:
-    """Whether the spec as it stands answers."""
-    conditions = (model.get("status") or {}).get("conditions") or []
-    ready: Any = next((each for each in conditions if each["type"] == "Ready"), None)
-    generation = model["metadata"]["generation"]
-    return ready is not None and ready["status"] == "True" and ready.get("observedGeneration") == generation
-
-
-def _heading(model: Object) -> Text:
-    said = model.get("status") or {}
-    state = ("Ready", "green") if is_ready(model) else ("not ready", "red")
-    return Text.assemble(f"{model['metadata']['name']}  ", state, f"  {said.get('url', '')}")
-
-
-def table(conditions: Sequence[Object], now: datetime) -> Table:
-    """A row a condition."""
-    made = Table(box=None, pad_edge=False)
-    for column in ("condition", "status", "since", "reason", "message"):
-        made.add_column(column)
-    for each in conditions:
-        made.add_row(
-            each["type"],
-            Text(each["status"], COLOURS[each["status"]]),
-            ago(each["lastTransitionTime"], now),
-            each["reason"],
-            each["message"],
-        )
-    return made
-
-
-def ago(timestamp: str, now: datetime) -> str:
-    """How long ago, as kubectl writes it: 42s, 5m, 3h, 12d."""
-    seconds = max(0, int((now - datetime.fromisoformat(timestamp)).total_seconds()))
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
-        if seconds >= 2 * size:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
+async def _print_changes(pages: AsyncIterator[Page], as_json: bool) -> None:
+    """A JSON line, or the tables, each time that anything has changed but ages."""
+    last: Object = {}
+    async for page in pages:
+        now = page.as_json()
+        if now == last:
+            continue
+        if as_json:
+            typer.echo(json.dumps(now, ensure_ascii=False))
+        else:
+            if last:
+                typer.echo("")
+            show(page.as_tables(datetime.now(UTC)))
+        last = now

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -20,6 +20,8 @@ from outrider_operator.resources.pod import Object
 FIELD_MANAGER = "outrider"
 # The API server gives its own calls a minute; one that takes longer is lost, and is made again.
 DEADLINE_S = 30.0
+# As kubectl asks: objects as JSON, and logs and what pods answer as whatever they are.
+ACCEPT = "application/json, */*"
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 
@@ -94,6 +96,35 @@ class Kube:
             raise
         return True
 
+    async def read(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
+        """What the server has at a path, as it is: a list over namespaces, a page of a pod. Raises KubeError."""
+        return bytes(await self._call("get", "GET", path, query, parse=bytes))
+
+    async def lines(self, path: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """The lines of an answer as they come, until the server ends it: a log, followed or not. Raises KubeError."""
+        try:
+            request = await self._api.param_serialize(
+                "GET",
+                path,
+                query_params=list(query.items()),
+                header_params={"Accept": ACCEPT},
+                auth_settings=["BearerToken"],
+            )
+            until_it_begins = aiohttp.ClientTimeout(total=None, connect=DEADLINE_S)
+            answer = await self._api.call_api(*request, _request_timeout=until_it_begins)
+            async with answer.response as response:
+                if response.status != HTTPStatus.OK:
+                    raise _refusal("GET", path, response.status, await response.read(), response.headers)
+                rest = b""
+                async for chunk in response.content.iter_any():
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    for line in whole:
+                        yield line
+                if rest:
+                    yield rest
+        except (aiohttp.ClientError, OSError) as error:
+            raise KubeError(0, type(error).__name__, f"GET {path}: {error}") from None
+
     async def _call(
         self,
         verb: str,
@@ -102,6 +133,7 @@ class Kube:
         query: Mapping[str, str] | None = None,
         body: Object | None = None,
         content_type: str = "application/json",
+        parse: Callable[[bytes], Any] = json.loads,
     ) -> Any:
         started = time.monotonic()
         status = 0
@@ -111,7 +143,7 @@ class Kube:
                     method,
                     path,
                     query_params=list((query or {}).items()),
-                    header_params={"Accept": "application/json", "Content-Type": content_type},
+                    header_params={"Accept": ACCEPT, "Content-Type": content_type},
                     body=body,
                     auth_settings=["BearerToken"],
                 )
@@ -129,7 +161,7 @@ class Kube:
             self._on_call(verb, status, time.monotonic() - started)
         if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
             raise _refusal(method, path, status, raw, response.headers)
-        return json.loads(raw)
+        return parse(raw)
 
 
 def _refusal(method: str, path: str, status: int, body: bytes | str | None, headers: Mapping[str, str]) -> KubeError:

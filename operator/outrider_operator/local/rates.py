@@ -1,5 +1,6 @@
 """What two readings of the metrics say about the time between them. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from outrider_operator.local.scrape import Scrape
@@ -44,15 +45,25 @@ def per_second(before: Scrape, after: Scrape, name: str) -> float:
 
 
 def quantile(before: Scrape, after: Scrape, name: str, q: float) -> float | None:
-    """The q-quantile of what a histogram observed in the window, interpolated within its bucket.
+    """The q-quantile of what a histogram observed in the window; None when nothing was observed."""
+    return quantile_of(grown_buckets(before, after, name), q)
 
-    None when nothing was observed. What lies above the last finite bound counts as it, as in Prometheus.
-    """
+
+def grown_buckets(before: Scrape, after: Scrape, name: str) -> dict[float, float]:
+    """What each bucket of a histogram grew by, cumulative as the buckets are. After a restart all of it is growth."""
     now = after.buckets.get(name, {})
     then = before.buckets.get(name, {})
     if before.run != after.run or any(now.get(bound, 0.0) < count for bound, count in then.items()):
         then = {}
-    grown = [(bound, now[bound] - then.get(bound, 0.0)) for bound in sorted(now)]
+    return {bound: count - then.get(bound, 0.0) for bound, count in now.items()}
+
+
+def quantile_of(buckets: Mapping[float, float], q: float) -> float | None:
+    """The q-quantile of cumulative buckets, interpolated within one; None when they hold nothing.
+
+    What lies above the last finite bound counts as it, as in Prometheus.
+    """
+    grown = sorted(buckets.items())
     if not grown or grown[-1][1] <= 0:
         return None
     rank = q * grown[-1][1]

@@ -5,11 +5,15 @@ from dataclasses import dataclass, field
 from prometheus_client.parser import text_string_to_metric_families
 
 PREFIX = "outrider_"
+MODEL_NAME = "model_name"
 
 
 @dataclass(frozen=True)
 class Scrape:
-    """Counters and gauges by name without the prefix, summed over labels; histograms by bucket."""
+    """Counters and gauges by name without the prefix, summed over labels; histograms by bucket.
+
+    What a metric says of one value of a label beside the model's name stands as `step_seconds_total{draft_wait}`.
+    """
 
     at_s: float  # a monotonic clock
     run: int  # which start of the process it comes from: counters begin at 0 in each
@@ -39,4 +43,8 @@ def parse_scrape(text: str, at_s: float, run: int) -> Scrape:
                 of_name[bound] = of_name.get(bound, 0.0) + sample.value
             elif not name.endswith("_created"):
                 values[name] = values.get(name, 0.0) + sample.value
+                for label, value in sample.labels.items():
+                    if label != MODEL_NAME:
+                        one = f"{name}{{{value}}}"
+                        values[one] = values.get(one, 0.0) + sample.value
     return Scrape(at_s, run, values, buckets)

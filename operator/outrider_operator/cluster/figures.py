@@ -1,0 +1,91 @@
+"""What pods and models did between two readings of their metrics. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from outrider_operator.local.rates import grown_buckets, increase, per_second, quantile_of
+from outrider_operator.local.scrape import Scrape
+
+LATENCY_QUANTILE = 0.95
+
+# The first and the last reading of one pod's window. One and the same where there has been only one.
+Ends = tuple[Scrape, Scrape]
+
+
+@dataclass(frozen=True)
+class TargetFigures:
+    """A target over its window, or all targets of a model. None where nothing was there to measure."""
+
+    running: int
+    waiting: int
+    tokens_per_s: float | None
+    tokens_per_step: float | None  # accepted tokens per step of a sequence, the target's own (bonus) token included
+    acceptance_rate: float | None  # share of the verified nodes that were accepted
+    ttft_p95_s: float | None
+    itl_p95_s: float | None
+    kv_usage: float | None  # of several: of the fullest
+    draft_wait_share: float | None  # of the time of all steps
+
+
+@dataclass(frozen=True)
+class DraftFigures:
+    """A draft over its window. None where nothing was there to measure."""
+
+    sequences: int
+    tokens_per_s: float | None
+    hit_rate: float | None  # share of commits that the tree had foreseen
+
+
+def target_figures(windows: Sequence[Ends]) -> TargetFigures:
+    """Of one target, or of several together: they grow apart, and are added before anything is divided."""
+    steps_s = _grew(windows, "step_seconds_total")
+    usages = [after.values["kv_cache_usage_perc"] for _, after in windows if "kv_cache_usage_perc" in after.values]
+    return TargetFigures(
+        running=_now(windows, "num_requests_running"),
+        waiting=_now(windows, "num_requests_waiting"),
+        tokens_per_s=_per_second(windows, "generation_tokens_total"),
+        tokens_per_step=_share(windows, "decode_tokens_total", "decode_sequence_steps_total"),
+        acceptance_rate=_share(windows, "spec_decode_num_accepted_tokens_total", "spec_decode_num_draft_tokens_total"),
+        ttft_p95_s=_quantile(windows, "time_to_first_token_seconds"),
+        itl_p95_s=_quantile(windows, "inter_token_latency_seconds"),
+        kv_usage=max(usages, default=None),
+        draft_wait_share=_grew(windows, "step_seconds_total{draft_wait}") / steps_s if steps_s > 0 else None,
+    )
+
+
+def draft_figures(windows: Sequence[Ends]) -> DraftFigures:
+    """Of one draft."""
+    return DraftFigures(
+        sequences=_now(windows, "draft_sequences"),
+        tokens_per_s=_per_second(windows, "draft_tokens_total"),
+        hit_rate=_share(windows, "draft_commit_hits_total", "draft_commits_total"),
+    )
+
+
+def _now(windows: Sequence[Ends], gauge: str) -> int:
+    return int(sum(after.values.get(gauge, 0.0) for _, after in windows))
+
+
+def _grew(windows: Sequence[Ends], counter: str) -> float:
+    return sum(increase(before, after, counter) for before, after in windows)
+
+
+def _per_second(windows: Sequence[Ends], counter: str) -> float | None:
+    """None where nothing was read twice: a rate has two readings."""
+    measured = [ends for ends in windows if ends[1].at_s > ends[0].at_s]
+    return sum(per_second(*ends, counter) for ends in measured) if measured else None
+
+
+def _share(windows: Sequence[Ends], part: str, whole: str) -> float | None:
+    all_ = _grew(windows, whole)
+    return _grew(windows, part) / all_ if all_ > 0 else None
+
+
+def _quantile(windows: Sequence[Ends], histogram: str) -> float | None:
+    together: dict[float, float] = {}
+    for before, after in windows:
+        for bound, count in grown_buckets(before, after, histogram).items():
+            together[bound] = together.get(bound, 0.0) + count
+    return quantile_of(together, LATENCY_QUANTILE)
