@@ -23,12 +23,11 @@ from transformers import (
 from transformers.distributed.configuration_utils import DistributedConfig
 from transformers.utils import logging as transformers_logging
 
-from outrider_serving.models.cache import cache_root, exclusive
+from outrider_serving.models.cache import HUB_NAME, cache_root, exclusive
 from outrider_serving.models.catalogue import SETS
+from outrider_serving.models.download import MODEL_FILES
 from outrider_serving.models.remote import MirrorUnreachable, NotInMirror, copy_model
 
-HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja"]
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 # What a CPU says in /proc/cpuinfo when it multiplies bf16 natively (x86 twice, Arm).
 CPU_BF16_FLAGS = {"amx_bf16", "avx512_bf16", "bf16"}
@@ -49,8 +48,10 @@ def resolve(uri: str, revision: str | None = None, mirror: str | None = None) ->
         raise ModelNotFound(f"{uri}: not a model URI; write hf://org/name or file:///path")
     if scheme == "file":
         return _local_folder(uri, rest)
+    if scheme == "s3":
+        raise ModelNotFound(f"{uri}: run `outrider-models fetch {uri} DIRECTORY` and give file://DIRECTORY")
     if scheme != "hf":
-        raise ModelNotFound(f"{uri}: {scheme}:// is not supported by this release; use hf://org/name or file:///path")
+        raise ModelNotFound(f"{uri}: {scheme}:// is for a cluster, which mounts it; use hf://org/name or file:///path")
     if not HUB_NAME.fullmatch(rest):
         raise ModelNotFound(f"{uri}: not of the form hf://org/name; give revisions by --revision")
     looked: list[str] = []
@@ -65,9 +66,11 @@ def _local_folder(uri: str, path: str) -> Path:
     folder = Path(path)
     if not folder.is_absolute():
         raise ModelNotFound(f"{uri}: the path is not absolute; write file:///path with three slashes")
-    if not (folder / "config.json").is_file():
-        raise ModelNotFound(f"{uri}: no config.json in {folder}; name the folder that holds the model's files")
-    return folder
+    # An image made for KServe (a modelcar) holds its model one level down.
+    for place in (folder, folder / "models"):
+        if (place / "config.json").is_file():
+            return place
+    raise ModelNotFound(f"{uri}: no config.json in {folder}; name the folder that holds the model's files")
 
 
 def _in_mirror(name: str, mirror: str, looked: list[str]) -> Path | None:
@@ -98,7 +101,8 @@ def _in_mirror(name: str, mirror: str, looked: list[str]) -> Path | None:
 def _from_hub(uri: str, name: str, revision: str | None, looked: list[str]) -> Path:
     try:
         # With HF_HUB_OFFLINE this looks in the hub's cache on this machine only.
-        return Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=["*/*"]))
+        wanted = list(MODEL_FILES)
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=["*/*"]))
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
         if constants.HF_HUB_OFFLINE:
             looked.append("not in the hub's cache on this machine, and HF_HUB_OFFLINE is set")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from outrider_serving.models.catalogue import PackagedModel
 # Raised when what conversion writes changes, so that models prepared by an older release are made anew.
 FORMAT = 1
 MARK = "outrider.json"
+# A model on a hub and in a mirror.
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def cache_root(override: Path | None = None) -> Path:

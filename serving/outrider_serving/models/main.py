@@ -1,20 +1,25 @@
-"""`outrider-models`: prepares the sample models in the cache, which is a mirror for OUTRIDER_MODEL_MIRROR."""
+"""`outrider-models`: prepares the sample models in the cache, a mirror for OUTRIDER_MODEL_MIRROR; fetches others."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 from rich.console import Console
 
+from outrider_serving import logs
 from outrider_serving.models.cache import cache_root, exclusive, is_prepared, mirror_folder, size_bytes
 from outrider_serving.models.catalogue import SETS, PackagedModel
 from outrider_serving.models.fetch import FetchError, fetch_gguf
-from outrider_serving.models.progress import PlainProgress, Progress, TerminalProgress
+from outrider_serving.models.progress import LogProgress, PlainProgress, Progress, TerminalProgress
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
@@ -117,6 +122,45 @@ def list_models(
     for row in rows:
         state = f"ready, {row['size_bytes'] / 1e6:.0f} MB" if row["ready"] else "not prepared"
         typer.echo(f"{row['set']:<12}{row['model']:<38}{row['licence']:<12}{state}")
+
+
+@app.command("fetch")
+def fetch_command(
+    uri: Annotated[str, typer.Argument(metavar="URI", help="hf://org/name or s3://bucket/prefix.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="Folder to make, unless it is there.")],
+    revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit on the hub.")] = None,
+    mirror: Annotated[
+        str | None,
+        typer.Option("--model-mirror", envvar="OUTRIDER_MODEL_MIRROR", help="Folder or URL laid out as org/name."),
+    ] = None,
+) -> None:
+    """Fetch a model into a folder, which appears once it is whole; what was broken off is gone on with.
+
+    Of several at once on one folder one fetches and the others wait. Keys come from the environment: HF_TOKEN,
+    AWS_ACCESS_KEY_ID and what else the hub's and AWS's own tools know.
+    """
+    from outrider_serving.models.source import fetch
+
+    # In a container this is process 1, which ignores SIGTERM unless told otherwise. It may end anywhere.
+    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+    console = Console(stderr=True)
+
+    def open_progress(title: str, total_bytes: int) -> AbstractContextManager[Progress]:
+        return TerminalProgress(console, title, total_bytes) if console.is_terminal else LogProgress(title, total_bytes)
+
+    def note(line: str) -> None:
+        if console.is_terminal:
+            console.print(line, highlight=False)
+        else:
+            structlog.get_logger().info(line)
+
+    logs.configure("fetch")
+    try:
+        fetch(uri, directory, revision, mirror, open_progress, note)
+    except FetchError as error:
+        raise _fail(str(error)) from None
+    except KeyboardInterrupt:
+        raise _fail("stopped; run the command again to go on where it stopped") from None
 
 
 @app.command()

@@ -1,10 +1,13 @@
-"""How far a preparation is: bars on a terminal, plain lines when piped."""
+"""How far a preparation or a download is: bars on a terminal, lines when piped."""
 
 from __future__ import annotations
 
+import threading
+import time
 from types import TracebackType
 from typing import Protocol, Self
 
+import structlog
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -19,6 +22,7 @@ from rich.progress import (
 )
 
 MEGABYTE = 1_000_000
+LOG_PERIOD_S = 10.0
 
 
 class Progress(Protocol):
@@ -88,3 +92,34 @@ class PlainProgress:
 
     def note(self, line: str) -> None:
         self._console.print(line, highlight=False, soft_wrap=True)
+
+
+class LogProgress:
+    """JSON lines for a container's log: each file that is whole, and every ten seconds how far all of them are."""
+
+    def __init__(self, title: str, total_bytes: int) -> None:
+        self._log = structlog.get_logger().bind(model=title, total_mb=round(total_bytes / MEGABYTE))
+        self._done_bytes: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._due_s = time.monotonic() + LOG_PERIOD_S
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def part(self, name: str, done_bytes: int, total_bytes: int) -> None:
+        with self._lock:
+            self._done_bytes[name] = done_bytes
+            there_mb = round(sum(self._done_bytes.values()) / MEGABYTE)
+            if done_bytes == total_bytes:
+                self._log.info("file fetched", file=name, done_mb=there_mb)
+            elif time.monotonic() >= self._due_s:
+                self._due_s = time.monotonic() + LOG_PERIOD_S
+                self._log.info("fetching", done_mb=there_mb)
+
+    def note(self, line: str) -> None:
+        self._log.info(line)

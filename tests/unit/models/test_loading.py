@@ -21,12 +21,17 @@ def test_a_mirror_folder_is_looked_up_before_the_hub(tmp_path: Path) -> None:
     assert loading.resolve(f"file://{folder}") == folder
 
 
+def test_a_model_one_level_down_is_found_as_images_for_other_servers_hold_it(tmp_path: Path) -> None:
+    folder = tiny_llama_dir(tmp_path / "models")
+    assert loading.resolve(f"file://{tmp_path}") == folder
+
+
 @pytest.mark.parametrize(
     ("uri", "says"),
     [
-        ("s3://bucket/model", "s3:// is not supported by this release; use hf://"),
-        ("pvc://claim/model", "pvc:// is not supported by this release"),
-        ("oci://registry/model", "oci:// is not supported by this release"),
+        ("s3://bucket/model", "run `outrider-models fetch s3://bucket/model DIRECTORY`"),
+        ("pvc://claim/model", "pvc:// is for a cluster, which mounts it; use hf://"),
+        ("oci://registry/model", "oci:// is for a cluster, which mounts it"),
         ("acme/tiny", "not a model URI; write hf://org/name"),
         ("hf://tiny", "not of the form hf://org/name"),
         ("hf://../tiny", "not of the form hf://org/name"),
