@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from platformdirs import user_cache_dir
@@ -50,13 +50,12 @@ def is_prepared(folder: Path, model: PackagedModel) -> bool:
 
 
 def size_bytes(folder: Path) -> int:
-    """Bytes of all files under the folder; files that vanish meanwhile count as nothing."""
+    """Bytes of all files under the folder; files and folders that vanish meanwhile count as nothing."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:
-            continue
+    for parent, _, names in os.walk(folder):  # rglob would stumble over a folder that is gone
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(parent, name).stat().st_size
     return total
 
 
