@@ -7,6 +7,7 @@ import socket
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -15,6 +16,7 @@ import typer
 from outrider_serving.cli import FlagError
 from outrider_serving.engine.memory import free_bytes, parse_size
 from outrider_serving.engine.quantization import Quantization
+from outrider_serving.protocol.identity import BadIdentity, Identity
 
 # The rest of a CPU's memory is others' too; a GPU is this process's alone, but for what a forward needs.
 FRACTION_OF_CPU = 0.5
@@ -63,6 +65,13 @@ KVCacheFractionFlag = Annotated[
         help="Share of the memory free after loading that the KV cache may take; absent: 0.5 on a CPU, 0.9 on a GPU.",
     ),
 ]
+IdentityFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--identity",
+        help="Folder with tls.crt, tls.key and ca.crt: draft and target speak over mutual TLS. Absent: in the clear.",
+    ),
+]
 HostFlag = Annotated[str, typer.Option("--host", help="Address to listen on.")]
 VersionFlag = Annotated[
     bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
@@ -83,6 +92,18 @@ def listen(flag: str, host: str, port: int) -> socket.socket:
         message = f"cannot listen on {host}:{port} ({error.strerror}); stop what listens there or give another port"
         raise FlagError(flag, message) from None
     return listener
+
+
+def identity(folder: Path | None) -> Identity | None:
+    """Raises FlagError for a folder that does not hold what it should."""
+    if folder is None:
+        return None
+    found = Identity(folder)
+    try:
+        found.check()
+    except BadIdentity as error:
+        raise FlagError("--identity", str(error)) from None
+    return found
 
 
 def use_own_cores(ranks: int = 1) -> int:

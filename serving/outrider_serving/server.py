@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Iterator
 
 import uvicorn
@@ -15,9 +16,17 @@ class Server(uvicorn.Server):
     a clean one.
     """
 
-    def __init__(self, app: Starlette, drain_s: int) -> None:
+    def __init__(self, app: Starlette, drain_s: int, tls: ssl.SSLContext | None = None) -> None:
+        """With `tls` it speaks HTTPS alone."""
         super().__init__(
-            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=drain_s)
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=drain_s,
+                ssl_context_factory=None if tls is None else lambda _, __: tls,
+            )
         )
 
     @contextlib.contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,6 +59,32 @@ def test_every_field_arrives(kv_cache: dict[str, object]) -> None:
             kv_cache.get("memory"),
             kv_cache.get("fraction"),
         )
+
+
+def told(role: str, *args: str) -> str:
+    """What a command line says on standard error when it ends at once; no model is looked for."""
+    command = [sys.executable, "-m", f"outrider_serving.{role}.main", "--model=file:///nowhere", *args]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("role", "flag", "remedy"),
+    [
+        ("draft", "--identity", "mount the Secret"),
+        ("target", "--identity", "mount the Secret"),
+        ("target", "--api-keys", "mount the Secret"),
+        ("target", "--tls", "mount a Secret"),
+    ],
+)
+def test_a_folder_that_will_not_do_is_one_line_that_names_the_flag(
+    role: str, flag: str, remedy: str, tmp_path: Path
+) -> None:
+    line = told(role, f"{flag}={tmp_path / 'nowhere'}")
+    assert line.startswith(f"outrider-{role}: error: {flag}: {tmp_path}")
+    assert remedy in line
 
 
 def test_a_field_that_is_left_out_is_what_the_command_has_by_itself() -> None:

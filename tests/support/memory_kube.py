@@ -36,14 +36,24 @@ class MemoryKube:
 
     async def apply(self, item: Object) -> Object:
         self.before("apply")
-        self.writes.append(("apply", place_of(item)))
         live = self.objects.get(place_of(item))
+        version = item["metadata"].get("resourceVersion")
+        if version is not None and (live is None or live["metadata"]["resourceVersion"] != version):
+            raise KubeError(409, "Conflict", "it has been changed meanwhile")
+        self.writes.append(("apply", place_of(item)))
         if live is None:
             return self.add(item)
         metadata = live["metadata"]
         generation = metadata["generation"] + (live.get("spec") != item.get("spec"))
         kept = {key: live[key] for key in ("status",) if key in live}
         return self._put({**kept, **item}, {"uid": metadata["uid"], "generation": generation})
+
+    async def create(self, item: Object) -> Object:
+        self.before("create")
+        if place_of(item) in self.objects:
+            raise KubeError(409, "AlreadyExists", "it is there already")
+        self.writes.append(("create", place_of(item)))
+        return self.add(item)
 
     async def delete(self, item: Object) -> None:
         self.before("delete")

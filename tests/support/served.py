@@ -16,7 +16,8 @@ from outrider_serving.engine.request import SamplingParams
 from outrider_serving.engine.step_time import StepTime
 from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import DraftMetrics
-from outrider_serving.protocol.channel import SERVER_OPTIONS
+from outrider_serving.protocol.channel import SERVER_OPTIONS, add_port
+from outrider_serving.protocol.identity import Identity
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
 from outrider_serving.target.speculation import SpeculationPolicy
@@ -72,7 +73,9 @@ class Served:
         await self.ends.aclose()
 
 
-async def serve_draft(port: int = 0, fingerprint: str = "same", max_num_seqs: int = 8) -> Served:
+async def serve_draft(
+    port: int = 0, fingerprint: str = "same", max_num_seqs: int = 8, identity: Identity | None = None
+) -> Served:
     engine = WatchedEngine(max_num_seqs)
     loop = DraftLoop(
         engine,
@@ -82,7 +85,7 @@ async def serve_draft(port: int = 0, fingerprint: str = "same", max_num_seqs: in
     server = grpc.aio.server(options=SERVER_OPTIONS)
     about = Description("R", fingerprint, VOCABULARY, 1024, "float32")
     rpc.add_DraftServicer_to_server(DraftServicer(about, loop), server)
-    served = Served(server.add_insecure_port(f"127.0.0.1:{port}"), engine, loop)
+    served = Served(add_port(server, f"127.0.0.1:{port}", identity), engine, loop)
     loop.start(EngineThread())
     await server.start()
     served.ends.push_async_callback(asyncio.to_thread, loop.stop)
@@ -91,9 +94,11 @@ async def serve_draft(port: int = 0, fingerprint: str = "same", max_num_seqs: in
 
 
 @contextlib.asynccontextmanager
-async def draft_server(port: int = 0, fingerprint: str = "same", max_num_seqs: int = 8) -> AsyncIterator[Served]:
+async def draft_server(
+    port: int = 0, fingerprint: str = "same", max_num_seqs: int = 8, identity: Identity | None = None
+) -> AsyncIterator[Served]:
     """A draft of pair R in this process, behind a real port."""
-    served = await serve_draft(port, fingerprint, max_num_seqs)
+    served = await serve_draft(port, fingerprint, max_num_seqs, identity)
     try:
         yield served
     finally:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -43,25 +44,28 @@ def new_authority(namespace: str, now: datetime) -> Pair:
     return _pair(key, builder.sign(key, hashes.SHA256()))
 
 
-def issue(authority: Pair, common_name: str, dns_names: Sequence[str], now: datetime) -> Pair:
-    """A certificate of a role, both as server and as client."""
+def issue(authority: Pair, dns_names: Sequence[str], now: datetime) -> Pair:
+    """A certificate of a role, both as server and as client. The first of the names is what it is called."""
     signing = serialization.load_pem_private_key(authority.key, password=None)
     assert isinstance(signing, ec.EllipticCurvePrivateKey)
     issuer = x509.load_pem_x509_certificate(authority.certificate)
     key = ec.generate_private_key(ec.SECP256R1())
     both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     builder = (
-        _builder(_name(common_name), issuer.subject, key.public_key(), now, LEAF_DAYS)
+        _builder(_name(dns_names[0]), issuer.subject, key.public_key(), now, LEAF_DAYS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(both), critical=False)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(each) for each in dns_names]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()),
-            critical=False,
-        )
+        # Two authorities of a namespace have one name: by this a peer tells which of them it was.
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()), critical=False)
     )
     return _pair(key, builder.sign(signing, hashes.SHA256()))
+
+
+def begun(certificate: bytes) -> datetime:
+    """When it was made."""
+    return x509.load_pem_x509_certificate(certificate).not_valid_before_utc + CLOCK_SLACK
 
 
 def renewal(certificate: bytes) -> datetime:
@@ -71,13 +75,34 @@ def renewal(certificate: bytes) -> datetime:
     return parsed.not_valid_before_utc + life * RENEWED_AT
 
 
-def fits(certificate: bytes, authority: bytes, dns_names: Sequence[str]) -> bool:
-    """Whether the certificate is of this authority and for these names. Of its age see `renewal`."""
-    parsed, issuer = x509.load_pem_x509_certificate(certificate), x509.load_pem_x509_certificate(authority)
+def ended(certificate: bytes, now: datetime) -> bool:
+    return x509.load_pem_x509_certificate(certificate).not_valid_after_utc <= now
+
+
+def split(certificates: bytes) -> list[bytes]:
+    """The certificates of a PEM file, one by one. Raises ValueError where there is none."""
+    return [_pem(each) for each in x509.load_pem_x509_certificates(certificates)]
+
+
+def is_pair(pair: Pair) -> bool:
+    """Whether it can be read, and the key is the certificate's."""
     try:
-        parsed.verify_directly_issued_by(issuer)
+        key = serialization.load_pem_private_key(pair.key, password=None)
+        certificate = x509.load_pem_x509_certificate(pair.certificate)
+    except (ValueError, TypeError):
+        return False
+    return isinstance(key, ec.EllipticCurvePrivateKey) and key.public_key() == certificate.public_key()
+
+
+def fits(pair: Pair, authority: bytes, dns_names: Sequence[str]) -> bool:
+    """Whether it is a pair, of this authority and for these names. Of its age see `renewal`."""
+    if not is_pair(pair):
+        return False
+    parsed = x509.load_pem_x509_certificate(pair.certificate)
+    try:
+        parsed.verify_directly_issued_by(x509.load_pem_x509_certificate(authority))
         names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except Exception:  # of many kinds, and all mean: issue another
+    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
         return False
     return set(names.get_values_for_type(x509.DNSName)) == set(dns_names)
 
@@ -118,4 +143,8 @@ def _pair(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> Pai
     encoded = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return Pair(encoded, certificate.public_bytes(serialization.Encoding.PEM))
+    return Pair(encoded, _pem(certificate))
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)

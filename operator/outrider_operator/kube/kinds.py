@@ -26,11 +26,12 @@ class Kind:
 SPECULATIVE_MODEL = Kind("outrider.dev/v1alpha1", "SpeculativeModel", "speculativemodels")
 EVENT = Kind("v1", "Event", "events")
 NAMESPACE = Kind("v1", "Namespace", "namespaces")
+SECRET = Kind("v1", "Secret", "secrets")
 
 # In the order in which a model's objects are applied: what others name comes before them.
 CHILDREN = (
     Kind("v1", "ServiceAccount", "serviceaccounts"),
-    Kind("v1", "Secret", "secrets"),
+    SECRET,
     Kind("v1", "ConfigMap", "configmaps"),
     Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
     Kind("v1", "Service", "services"),

@@ -36,8 +36,9 @@ def identity(item: Object) -> tuple[str, str]:
 
 
 def stamped(item: Object) -> Object:
-    """The object with the hash of what it says, as it is applied."""
-    content = hashlib.sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()[:16]
+    """The object with the hash of what it says, as it is applied; what a Secret holds is not in it."""
+    told = {name: value for name, value in item.items() if item["kind"] != "Secret" or name != "data"}
+    content = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
     metadata = item["metadata"]
     annotations = {**metadata.get("annotations", {}), APPLIED: content}
     return {**item, "metadata": {**metadata, "annotations": annotations}}

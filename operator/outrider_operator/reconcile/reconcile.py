@@ -13,6 +13,7 @@ from outrider_operator.api.validation import check
 from outrider_operator.kube.client import Kube
 from outrider_operator.kube.errors import KubeError
 from outrider_operator.kube.kinds import kind_of
+from outrider_operator.reconcile.certificates import Certificates
 from outrider_operator.reconcile.conditions import ACCEPTED, READY, Finding
 from outrider_operator.reconcile.difference import difference, identity
 from outrider_operator.reconcile.owner import foreign, owned_by
@@ -42,6 +43,7 @@ class Reconciler:
         self._store = store
         self.platform = platform
         self._now = now
+        self._certificates = Certificates(kube, now)
 
     async def reconcile(self, key: Key) -> Again | None:
         """Whether and when to look again. A second run after a first that went through writes nothing."""
@@ -60,7 +62,7 @@ class Reconciler:
         typed, problems = read(model)
         if typed is not None:
             wanted = [owned_by(model, item) for item in build(typed, self.platform)]
-            problems = await self._taken(model, wanted)
+            problems = await self._taken(model, wanted) or await self._certificates.bring(model, typed)
             if not problems:
                 wrote = await self._bring(model, wanted)
                 if wrote and not model.get("status"):

@@ -21,6 +21,7 @@ from outrider_serving.api.completions import CompletionDialect
 from outrider_serving.api.endpoint import Face, GenerationEndpoint
 from outrider_serving.api.errors import answer_http_exception, model_not_found
 from outrider_serving.api.health import HealthReport
+from outrider_serving.api.keys import ApiKeys, RequireKey
 from outrider_serving.api.logprobs import TokenTexts
 from outrider_serving.api.prompt import PromptEncoder
 from outrider_serving.api.request_log import RequestLog
@@ -39,13 +40,15 @@ def create_app(
     system_fingerprint: str | None = None,
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
     on_rejected: Callable[[], None] = lambda: None,
+    keys: ApiKeys | None = None,
 ) -> Starlette:
     """The ASGI application of a target.
 
     `ready` also guards the generation routes: while it is False they answer 503 (at start, and while
     draining; streams that run go on). `system_fingerprint` tells clients that two answers came from the same
     weights and settings; without one it is the program's version. `on_rejected` counts requests that never
-    reached the engine; those that the engine itself refuses (RequestError) are the engine's to count.
+    reached the engine; those that the engine itself refuses (RequestError) are the engine's to count. Without
+    `keys` everybody may ask.
     """
     face = Face(
         generator=generator,
@@ -63,9 +66,12 @@ def create_app(
         *_model_routes(generator),
         *_operations_routes(health, ready, registry),
     ]
+    middleware = [Middleware(RequestLog)]
+    if keys is not None:
+        middleware.append(Middleware(RequireKey, keys=keys, on_rejected=on_rejected))
     return Starlette(
         routes=routes,
-        middleware=[Middleware(RequestLog)],
+        middleware=middleware,
         exception_handlers={HTTPException: answer_http_exception},
     )
 

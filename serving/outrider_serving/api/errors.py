@@ -60,6 +60,17 @@ def model_not_found(asked: str, served: str) -> ApiError:
     )
 
 
+def invalid_api_key(given: bool) -> ApiError:
+    """`given`: there was a key. It is not repeated: it may be nearly right, and others may read this."""
+    wrong = "the API key is none of those that are valid here" if given else "there is no API key"
+    return ApiError(
+        f"{wrong}; send one as `Authorization: Bearer KEY`",
+        status=401,
+        code="invalid_api_key",
+        headers={"www-authenticate": "Bearer"},
+    )
+
+
 def not_ready() -> ApiError:
     return ApiError(
         "the model is not ready to answer; try again in a moment (/ready says when)",

@@ -20,7 +20,8 @@ from outrider_serving.draft.server import Description, DraftLoop, DraftServicer
 from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import DraftMetrics
 from outrider_serving.probes import probes_app
-from outrider_serving.protocol.channel import SERVER_OPTIONS
+from outrider_serving.protocol.channel import SERVER_OPTIONS, add_port
+from outrider_serving.protocol.identity import Identity
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
 from outrider_serving.role import load_role
 from outrider_serving.server import Server
@@ -49,11 +50,13 @@ def serve(
     http_port: Annotated[
         int, typer.Option("--http-port", min=0, max=65535, help="Port of /health, /ready and /metrics.")
     ] = 9400,
+    identity: flags.IdentityFlag = None,
     version: flags.VersionFlag = False,  # noqa: ARG001 its callback shows it
 ) -> int:
     """Drafts token trees for targets. The shape of the trees is each target's own and comes with its stream."""
     logs.configure("draft")
     kv_cache = flags.kv_cache_size(kv_cache_memory, kv_cache_fraction, max_num_seqs)
+    known_by = flags.identity(identity)
     probes = flags.listen("--http-port", host, http_port)
     flags.listen("--port", host, port).close()
     thread = EngineThread()
@@ -71,11 +74,17 @@ def serve(
     )
     level_time = role.forwards.step_time
     engine = DraftEngine(role.runner, max_num_seqs, role.max_model_len_tokens, level_time)
-    return uvloop.run(_serve(about, thread, engine, host, port, probes))
+    return uvloop.run(_serve(about, thread, engine, host, port, probes, known_by))
 
 
 async def _serve(
-    about: Description, thread: EngineThread, engine: DraftEngine, host: str, port: int, probes: socket.socket
+    about: Description,
+    thread: EngineThread,
+    engine: DraftEngine,
+    host: str,
+    port: int,
+    probes: socket.socket,
+    identity: Identity | None,
 ) -> int:
     registry = CollectorRegistry()
     loop = asyncio.get_running_loop()
@@ -86,14 +95,14 @@ async def _serve(
     drafts = grpc.aio.server(options=SERVER_OPTIONS)
     rpc.add_DraftServicer_to_server(DraftServicer(about, drafting), drafts)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    drafts.add_insecure_port(address)
+    add_port(drafts, address, identity)
     http = Server(probes_app(about.model, registry, lambda: not failed.is_set()), drain_s=1)
     ending = asyncio.Event()
     for ends in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(ends, ending.set)
     drafting.start(thread)
     await drafts.start()
-    log.info("drafting", address=address)
+    log.info("drafting", address=address, mutual_tls=identity is not None)
     watches = [asyncio.create_task(http.end_on(failed)), asyncio.create_task(_drain(ending, drafting, http))]
     await http.serve(sockets=[probes])
     for watch in watches:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import grpc
+
+from outrider_serving.protocol.identity import Identity
+
 # An Open of a million tokens is 3 MB; gRPC's own limit on what is received is 4 MB.
 MAX_MESSAGE_BYTES = 64 << 20
 # A peer whose machine is gone is noticed after 15 s, by either end.
@@ -27,3 +31,19 @@ SERVER_OPTIONS = [
     # Otherwise a server takes pings more often than every 5 minutes for an attack, and hangs up.
     ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_TIMEOUT_MS),
 ]
+
+
+def connect(address: str, name: str, identity: Identity | None) -> grpc.aio.Channel:
+    """To a draft at an address. With an identity: only to one whose certificate is for `name`. Raises BadIdentity."""
+    if identity is None:
+        return grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS)
+    # The address is a pod's; without this gRPC would look for it in the certificate.
+    options = [*CLIENT_OPTIONS, ("grpc.default_authority", name)]
+    return grpc.aio.secure_channel(address, identity.of_client(), options=options)
+
+
+def add_port(server: grpc.aio.Server, address: str, identity: Identity | None) -> int:
+    """Has the server listen, and gives the port. With an identity: only to who has one. Raises BadIdentity."""
+    if identity is None:
+        return server.add_insecure_port(address)
+    return server.add_secure_port(address, identity.of_server())

@@ -37,7 +37,8 @@ MISSES_TO_REST = 2
 FIRST_REST_S = 2.0
 LONGEST_REST_S = 60.0
 
-Connect = Callable[[str, threading.Condition, Callable[[], object]], RemoteDrafter]
+# Of an address and the name that led to it.
+Connect = Callable[[str, str, threading.Condition, Callable[[], object]], RemoteDrafter]
 
 
 @dataclass(eq=False)
@@ -310,18 +311,18 @@ class DraftFleet:
             except OSError as error:
                 # What was known goes on: a name server that fails takes no draft away.
                 self._unresolved[name] = f"{name} does not resolve ({error.strerror or error})"
-        wanted = {address for addresses in self._addresses.values() for address in addresses}
-        for address in sorted(wanted - self._members.keys()):
-            self._add(address)
+        wanted = {address: name for name, addresses in self._addresses.items() for address in addresses}
+        for address in sorted(wanted.keys() - self._members.keys()):
+            self._add(address, wanted[address])
         for address in list(self._members):
             self._follow_address(address, wanted)
 
-    def _add(self, address: str) -> None:
-        drafter = self._connect(address, self._changed, self._look_again.set)
+    def _add(self, address: str, name: str) -> None:
+        drafter = self._connect(address, name, self._changed, self._look_again.set)
         with self._changed:
             self._members[address] = Member(drafter, asyncio.create_task(drafter.run()))
 
-    def _follow_address(self, address: str, wanted: set[str]) -> None:
+    def _follow_address(self, address: str, wanted: Collection[str]) -> None:
         """A pod that ends leaves its Service before it has ended: it is let go when its sequences have moved."""
         with self._changed:
             member = self._members[address]

@@ -7,8 +7,9 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import structlog
@@ -19,9 +20,11 @@ from prometheus_client import CollectorRegistry
 from outrider_serving import flags, loading, logs
 from outrider_serving.api.app import create_app
 from outrider_serving.api.health import DraftHealth, HealthReport, OneDraftHealth, SpeculationHealth
+from outrider_serving.api.keys import ApiKeys, BadKeys
 from outrider_serving.cli import FlagError, run
 from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import TargetMetrics
+from outrider_serving.protocol.identity import Identity
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.role import Role, load_role
 from outrider_serving.server import Server
@@ -33,6 +36,7 @@ from outrider_serving.target.remote import RemoteDrafter
 from outrider_serving.target.scheduler import Scheduler
 from outrider_serving.target.speculation import Speculation, SpeculationPolicy
 from outrider_serving.target.step import TargetStep
+from outrider_serving.tls import BadCertificate, ServingCertificate
 
 log = structlog.get_logger()
 
@@ -121,6 +125,13 @@ def serve(
             "--tensor-parallel-size", min=1, help="Ranks that share each layer, a GPU each; on a CPU its cores."
         ),
     ] = 1,
+    identity: flags.IdentityFlag = None,
+    api_keys: Annotated[
+        Path | None, typer.Option("--api-keys", help="Folder with an API key in each file. Absent: everybody may ask.")
+    ] = None,
+    tls: Annotated[
+        Path | None, typer.Option("--tls", help="Folder with tls.crt and tls.key, to speak HTTPS. Absent: HTTP.")
+    ] = None,
     version: flags.VersionFlag = False,  # noqa: ARG001 its callback shows it
 ) -> int:
     """Serves a model behind an OpenAI-compatible API, speculating with a draft, with n-grams, or not at all."""
@@ -138,6 +149,7 @@ def serve(
         tolerance=tolerance,
     )
     _check_names(draft or [])
+    access = _access(identity, api_keys, tls)
     listener = flags.listen("--port", host, port)
     thread = EngineThread()
     role = thread.call(
@@ -155,10 +167,32 @@ def serve(
     )
     drafts = draft if draft and mode is not Mode.OFF else []
     scheduler = Scheduler(max_num_seqs, max_batched_tokens)
-    code = uvloop.run(_serve(thread, role, policy, placement, scheduler, max_queue, listener, drafts))
+    code = uvloop.run(_serve(thread, role, policy, placement, scheduler, max_queue, listener, drafts, access))
     if role.ranks is not None:
         role.ranks.end()
     return code
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may speak with the target, and how it is known. What is None is open to all, and in the clear."""
+
+    identity: Identity | None
+    keys: ApiKeys | None
+    certificate: ServingCertificate | None
+
+
+def _access(identity: Path | None, api_keys: Path | None, tls: Path | None) -> Access:
+    """Raises FlagError for a folder that does not hold what it should."""
+    try:
+        keys = None if api_keys is None else ApiKeys(api_keys)
+    except BadKeys as error:
+        raise FlagError("--api-keys", str(error)) from None
+    try:
+        certificate = None if tls is None else ServingCertificate(tls)
+    except BadCertificate as error:
+        raise FlagError("--tls", str(error)) from None
+    return Access(flags.identity(identity), keys, certificate)
 
 
 def _check_names(drafts: list[str]) -> None:
@@ -169,7 +203,7 @@ def _check_names(drafts: list[str]) -> None:
             raise FlagError("--draft", str(error)) from None
 
 
-def _fleet(role: Role, policy: SpeculationPolicy, drafts: list[str]) -> DraftFleet:
+def _fleet(role: Role, policy: SpeculationPolicy, drafts: list[str], identity: Identity | None) -> DraftFleet:
     shape = pb.TreeShape(
         max_depth=policy.max_depth,
         max_branches=policy.max_branches,
@@ -179,8 +213,13 @@ def _fleet(role: Role, policy: SpeculationPolicy, drafts: list[str]) -> DraftFle
     )
     fingerprint = loading.tokenizer_fingerprint(role.tokenizer)
 
-    def connect(address: str, changed: threading.Condition, on_leaving: Callable[[], object]) -> RemoteDrafter:
-        return RemoteDrafter(address, fingerprint, role.runner.vocabulary_size, shape, changed, on_leaving)
+    def connect(
+        address: str, name: str, changed: threading.Condition, on_leaving: Callable[[], object]
+    ) -> RemoteDrafter:
+        host, _ = host_and_port(name)
+        return RemoteDrafter(
+            address, fingerprint, role.runner.vocabulary_size, shape, changed, on_leaving, identity, host
+        )
 
     return DraftFleet(drafts, connect)
 
@@ -194,11 +233,12 @@ async def _serve(
     max_queue: int,
     listener: socket.socket,
     drafts: list[str],
+    access: Access,
 ) -> int:
     model = role.runner.model
     registry = CollectorRegistry()
     metrics = TargetMetrics(registry, role.model_name)
-    fleet = _fleet(role, policy, drafts) if drafts else None
+    fleet = _fleet(role, policy, drafts, access.identity) if drafts else None
     drafter: Drafter = NoDraft() if fleet is None else fleet
     if fleet is not None:
         metrics.follow_drafts(lambda: fleet.connected)
@@ -233,13 +273,17 @@ async def _serve(
     def ready() -> bool:
         return not (failed.is_set() or server.should_exit)
 
-    face = create_app(engine, role.tokenizer, health, ready, registry, on_rejected=metrics.rejected)
-    server = Server(face, DRAIN_S)
+    face = create_app(engine, role.tokenizer, health, ready, registry, on_rejected=metrics.rejected, keys=access.keys)
+    certificate = access.certificate
+    server = Server(face, DRAIN_S, None if certificate is None else certificate.context)
     for ends in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(ends, server.end)
     engine.start(thread)
-    connection = asyncio.create_task(fleet.run()) if fleet is not None else None
-    watch = asyncio.create_task(server.end_on(failed))
+    tasks = [asyncio.create_task(server.end_on(failed))]
+    if fleet is not None:
+        tasks.append(asyncio.create_task(fleet.run()))
+    if certificate is not None:
+        tasks.append(asyncio.create_task(certificate.follow()))
     log.info(
         "serving",
         address=listener.getsockname()[:2],
@@ -248,9 +292,8 @@ async def _serve(
         placement=placement.value,
     )
     await server.serve(sockets=[listener])
-    for task in (connection, watch):
-        if task is not None:
-            task.cancel()
+    for task in tasks:
+        task.cancel()
     await asyncio.to_thread(engine.stop)
     return 1 if failed.is_set() else 0
 

@@ -20,8 +20,9 @@ import grpc
 import structlog
 
 from outrider_serving.engine.tree import Tree
-from outrider_serving.protocol.channel import CLIENT_OPTIONS
+from outrider_serving.protocol.channel import connect
 from outrider_serving.protocol.errors import ProtocolError
+from outrider_serving.protocol.identity import BadIdentity, Identity, handshake_problem
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
 from outrider_serving.protocol.sampling import sampling_to_message
@@ -98,11 +99,16 @@ class RemoteDrafter:
         shape: pb.TreeShape,
         changed: threading.Condition | None = None,
         on_leaving: Callable[[], object] = lambda: None,
+        identity: Identity | None = None,
+        name: str = "",
     ) -> None:
         """`changed` is notified of everything that happens; shared by drafts that are waited for together.
         `on_leaving` is called on the event loop when the draft ends or says that it will.
+        With an `identity` the draft has to show a certificate for `name`; without one nobody is asked who they are.
         """
         self.address = address
+        self._identity = identity
+        self._name = name
         # When the draft was heard last, and how often in all.
         self.heard_s = 0.0
         self.heard = 0
@@ -244,9 +250,11 @@ class RemoteDrafter:
             try:
                 await self._connection()
             except grpc.aio.AioRpcError as error:
-                self._set_status(DraftStatus(DraftState.CONNECTING, reason=f"{self.address}: {error.code().name}"))
+                self._connecting(handshake_problem(error.details() or "") or error.code().name)
+            except BadIdentity as error:
+                self._connecting(str(error))
             except TimeoutError:
-                self._set_status(DraftStatus(DraftState.CONNECTING, reason=f"{self.address}: it reads nothing"))
+                self._connecting("it reads nothing")
             if self._status.state is DraftState.INCOMPATIBLE:
                 retry_s = INCOMPATIBLE_RETRY_S
             elif self._generation != generation:
@@ -254,11 +262,16 @@ class RemoteDrafter:
             await asyncio.sleep(retry_s * random.uniform(1 - JITTER, 1 + JITTER))
             retry_s = min(2 * retry_s, LONGEST_RECONNECT_S)
 
+    def _connecting(self, reason: str) -> None:
+        self._set_status(DraftStatus(DraftState.CONNECTING, reason=f"{self.address}: {reason}"))
+
     async def _connection(self) -> None:
-        """One connection, until it ends. Raises AioRpcError when it breaks."""
-        async with grpc.aio.insecure_channel(self.address, options=CLIENT_OPTIONS) as channel:
+        """One connection, until it ends. Raises AioRpcError when it breaks, and BadIdentity."""
+        async with connect(self.address, self._name, self._identity) as channel:
             stub = rpc.DraftStub(channel)
-            described = await stub.Describe(pb.DescribeRequest(), timeout=DESCRIBE_TIMEOUT_S, wait_for_ready=True)
+            # A handshake that fails is to say why; who waits until there is a connection hears nothing of it.
+            wait = self._identity is None
+            described = await stub.Describe(pb.DescribeRequest(), timeout=DESCRIBE_TIMEOUT_S, wait_for_ready=wait)
             if described.tokenizer_fingerprint != self._fingerprint:
                 reason = "another tokenizer than the target's; name a draft of the same family in spec.draft.model.uri"
                 self._set_status(DraftStatus(DraftState.INCOMPATIBLE, described.model, reason))

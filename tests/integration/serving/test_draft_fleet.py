@@ -36,7 +36,7 @@ async def fleet_of(
 ) -> AsyncIterator[DraftFleet]:
     """Its clock stands still: rests do not end, and `moves` sequences (one at most) move for the sake of balance."""
 
-    def connect(address: str, changed: object, on_leaving: Callable[[], object]) -> RemoteDrafter:
+    def connect(address: str, _name: str, changed: object, on_leaving: Callable[[], object]) -> RemoteDrafter:
         return RemoteDrafter(address, "same", VOCABULARY, shape_of(policy), changed, on_leaving)  # type: ignore[arg-type]
 
     fleet = DraftFleet(names, connect, resolver, clock=lambda: moves - 1.0)

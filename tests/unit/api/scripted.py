@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import uvicorn
 from outrider_serving.api.app import create_app
 from outrider_serving.api.health import DraftHealth, HealthReport, SpeculationHealth
+from outrider_serving.api.keys import ApiKeys
 from outrider_serving.engine.request import Delta, FinishReason, Request
 from prometheus_client import CollectorRegistry, Counter
 from starlette.applications import Starlette
@@ -137,7 +138,7 @@ class Served:
     )
 
 
-def face(tokenizer: PreTrainedTokenizerBase, max_body_bytes: int = 100_000) -> Served:
+def face(tokenizer: PreTrainedTokenizerBase, max_body_bytes: int = 100_000, keys: ApiKeys | None = None) -> Served:
     generator = ScriptedGenerator(tokenizer)
     registry = CollectorRegistry()
     Counter("outrider_decode_steps", "Engine steps", ["model_name"], registry=registry).labels(MODEL).inc(3)
@@ -154,6 +155,7 @@ def face(tokenizer: PreTrainedTokenizerBase, max_body_bytes: int = 100_000) -> S
         registry=registry,
         max_body_bytes=max_body_bytes,
         on_rejected=reject,
+        keys=keys,
     )
     served = Served(app, generator, tokenizer)
     return served

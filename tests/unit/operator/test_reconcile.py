@@ -1,4 +1,4 @@
-"""Reconcile: what is wanted comes about whatever interrupts it; what is right is not written; what is bad harms none."""
+"""Reconcile: what is wanted comes about whatever interrupts it; what is right is left alone; what is bad harms none."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Cluster:
         for item in self.kube.objects.values():
             if item["kind"] == "SpeculativeModel":
                 self.store.model_seen(copy.deepcopy(item))
-            else:
+            elif item["kind"] != "Secret":  # they are read by name
                 self.store.child_seen(copy.deepcopy(item))
 
     def edit(self, change: Callable[[Any], None]) -> None:
@@ -89,7 +89,11 @@ class Cluster:
     def told(self) -> dict[Place, Object]:
         """What the children say, without what the server adds."""
         return {
-            place: {key: value for key, value in item.items() if key not in ("metadata", "status")}
+            place: {
+                key: value
+                for key, value in item.items()
+                if key not in ("metadata", "status") and (key != "data" or item["kind"] != "Secret")
+            }
             | {"annotations": item["metadata"]["annotations"]}
             for place, item in self.children.items()
         }
@@ -103,6 +107,7 @@ def test_a_model_becomes_its_children_and_its_status_says_so() -> None:
         *["Deployment"] * 2,
         *["NetworkPolicy"] * 2,
         *["PodDisruptionBudget"] * 2,
+        *["Secret"] * 2,
         *["Service"] * 2,
         "ServiceAccount",
     ]
