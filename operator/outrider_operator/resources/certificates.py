@@ -7,8 +7,7 @@ from binascii import Error
 from collections.abc import Mapping
 
 from outrider_operator.api.v1alpha1 import SpeculativeModel
-from outrider_operator.resources.names import labels, namespace
-from outrider_operator.resources.pod import Object
+from outrider_operator.resources.names import Object, labels, namespace
 
 # One for all models of a namespace, and of none: it is to outlive each of them.
 AUTHORITY = "outrider-ca"
