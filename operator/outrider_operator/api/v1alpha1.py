@@ -69,7 +69,7 @@ class Model(BaseModel):
     """
     secret_ref: Annotated[SecretRef | None, Field(alias="secretRef")] = None
     """
-    Secret whose keys become the environment of whatever downloads the model: HF_TOKEN for hf://, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://. Absent: nothing is needed.
+    Secret for the download. Its keys become environment there: HF_TOKEN for hf://, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://. For oci:// it is the one that the image is pulled with. Absent: nothing is needed.
     """
 
 

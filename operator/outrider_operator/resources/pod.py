@@ -170,7 +170,9 @@ def _kv_cache_args(kv_cache: KvCache) -> list[str]:
 
 
 def _resources(resources: Resources) -> Object:
-    return resources.model_dump(exclude_none=True)
+    """Quantities as text: in an apply, servers before 1.21 take no numbers for them."""
+    said = resources.model_dump(exclude_none=True)
+    return {kind: {name: str(amount) for name, amount in amounts.items()} for kind, amounts in said.items()}
 
 
 def _probe(role: Role, path: str, failures: int) -> Object:

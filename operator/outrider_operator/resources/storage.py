@@ -12,7 +12,7 @@ def models_claim(model: SpeculativeModel) -> Object | None:
         return None
     spec: Object = {
         "accessModes": storage.access_modes,
-        "resources": {"requests": {"storage": storage.size}},
+        "resources": {"requests": {"storage": str(storage.size)}},
     }
     if storage.storage_class_name is not None:
         spec["storageClassName"] = storage.storage_class_name

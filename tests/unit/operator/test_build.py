@@ -114,7 +114,7 @@ def test_the_sample_with_own_cores_runs_ahead_with_a_thread_for_each_core() -> N
     assert "--placement=Own" in container(pair, "target")["args"]
     for role in ("target", "draft"):
         assert environment(pair, role)["OMP_NUM_THREADS"] == "1"
-        assert container(pair, role)["resources"] == {"requests": {"cpu": 1}}
+        assert container(pair, role)["resources"] == {"requests": {"cpu": "1"}}
 
 
 def test_the_light_sample_has_no_draft_and_draws_on_the_text() -> None:
@@ -211,7 +211,7 @@ def test_memory_queue_and_batch_reach_the_commands() -> None:
 def test_a_target_of_several_ranks_has_its_gpus_and_shared_memory() -> None:
     gpus = {"limits": {"nvidia.com/gpu": 4}}
     wide = model({"target": {"model": {"uri": "hf://org/big"}, "tensorParallelSize": 4, "resources": gpus}})
-    assert container(wide, "target")["resources"] == gpus
+    assert container(wide, "target")["resources"] == {"limits": {"nvidia.com/gpu": "4"}}
     assert {"name": "shm", "mountPath": "/dev/shm"} in container(wide, "target")["volumeMounts"]
     assert {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}} in pod(wide, "target")["volumes"]
 
@@ -385,14 +385,14 @@ def test_a_draft_that_may_be_anywhere_is_told_nothing() -> None:
 
 
 def test_the_models_are_on_one_volume_of_both_roles_where_one_is_asked_for() -> None:
-    storage = {"size": "50Gi", "storageClassName": "shared", "accessModes": ["ReadWriteMany"]}
+    storage = {"size": 50 << 30, "storageClassName": "shared", "accessModes": ["ReadWriteMany"]}
     pair = model({"draft": DRAFT, "storage": storage})
     [claim] = [thing for thing in build(pair, Platform()) if thing["kind"] == "PersistentVolumeClaim"]
     assert claim["metadata"]["name"] == "pair-models"
     assert claim["spec"] == {
         "accessModes": ["ReadWriteMany"],
         "storageClassName": "shared",
-        "resources": {"requests": {"storage": "50Gi"}},
+        "resources": {"requests": {"storage": "53687091200"}},
     }
     for role in ("target", "draft"):
         assert {"name": "cache", "persistentVolumeClaim": {"claimName": "pair-models"}} in pod(pair, role)["volumes"]
