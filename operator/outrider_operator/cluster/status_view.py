@@ -15,13 +15,13 @@ from outrider_operator.resources.pod import Object
 
 COLOURS = {"True": "green", "False": "red", "Unknown": "yellow", "Normal": "", "Warning": "yellow"}
 NOTHING = "–"
-# Of the status: the field, what people read, how a number of it is written, and in which unit.
+# Of the status: the field, what people read, how a number of it is written, and times what.
 FIGURES = (
     ("acceptedTokensPerStep", "accepted/step", "{:.2f}", 1),
     ("acceptanceRate", "acceptance", "{:.0f} %", 100),
     ("goodputGain", "speculation earns", "{:.2f}×", 1),
-    ("ttftP95", "TTFT p95", "{:.0f} ms", 1000),
-    ("itlP95", "ITL p95", "{:.0f} ms", 1000),
+    ("ttftP95", "TTFT p95", "{}", 1),
+    ("itlP95", "ITL p95", "{}", 1),
 )
 
 

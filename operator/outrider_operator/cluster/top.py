@@ -61,7 +61,7 @@ def top(
 
     In a terminal it goes on until Ctrl-C, over the last 10 seconds each time; in a pipe and with --json it reads
     twice and ends. The figures come from the pods by way of the API server, which takes the right to get pods/proxy.
-    Of a draft: its sequences, the tokens it forwards, and how often its tree had what the target chose.
+    Of a draft they are its sequences, the tokens it forwards, and how often its tree had what the target chose.
 
     \b
     Exit codes
@@ -136,16 +136,13 @@ class Sampler:
     async def read(self) -> bool:
         """One reading of everything, and whether any pod answered. Raises Unusable and KubeError."""
         name = self._name
-        models = self._reader.models() if name is None else self._one(name)
-        self._models, self._pods = await asyncio.gather(models, self._reader.pods(name))
+        self._models = await self._reader.models() if name is None else [await self._reader.model(name)]
+        self._pods = await self._reader.pods(name)
         there = {pod.uid for pod in self._pods}
         self._windows = {pod: window for pod, window in self._windows.items() if pod in there}
         self._reasons = {}
         await asyncio.gather(*map(self._scrape, self._pods))
         return bool(self._windows)
-
-    async def _one(self, name: str) -> list[Object]:
-        return [await self._reader.model(name)]
 
     async def _scrape(self, pod: Pod) -> None:
         """Adds to the pod's window, or ends it: what is shown is what answers now."""

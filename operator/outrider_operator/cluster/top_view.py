@@ -14,7 +14,8 @@ from outrider_operator.cluster.observed import Pod
 from outrider_operator.resources.pod import Object
 
 NOTHING = "–"
-FIGURES = ("run", "wait", "tokens/s", "per step", "accepted", "TTFT p95", "ITL p95", "KV", "draft wait", "hits")
+# Two lines each, so that the table fits into 80 columns.
+FIGURES = ("run/\nwait", "tokens\n/s", "per\nstep", "accept\nrate", "TTFT\np95", "ITL\np95", "KV\nuse", "draft\nwait")
 # Of a reason: one can be longer than a screen.
 LONGEST_REASON = 200
 
@@ -47,7 +48,7 @@ def page(rows: Sequence[ModelRow], with_namespace: bool) -> list[RenderableType]
 def _table(rows: Sequence[ModelRow], with_namespace: bool) -> Table:
     """A row a model, below it one for each pod."""
     made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    made.add_column("model / pod", no_wrap=True)
+    made.add_column("model\n  pod", no_wrap=True)
     made.add_column("state", no_wrap=True)
     for heading in FIGURES:
         made.add_column(heading, justify="right", no_wrap=True)
@@ -60,7 +61,8 @@ def _table(rows: Sequence[ModelRow], with_namespace: bool) -> Table:
             state = Text(
                 "no answer" if silent else each.pod.state, "green" if each.pod.ready and not silent else "yellow"
             )
-            made.add_row(f"  {each.pod.short_name}", state, *cells(each.figures))
+            # The whole name, where it is needed, stands in the line below and in `outrider status`.
+            made.add_row(f"  {each.pod.role} …{each.pod.name.rsplit('-', 1)[-1]}", state, *cells(each.figures))
     return made
 
 
@@ -75,8 +77,7 @@ def cells(figures: TargetFigures | DraftFigures | None) -> list[str]:
     match figures:
         case TargetFigures():
             return [
-                str(figures.running),
-                str(figures.waiting),
+                f"{figures.running}/{figures.waiting}",
                 _number(figures.tokens_per_s, "{:.1f}"),
                 _number(figures.tokens_per_step, "{:.2f}"),
                 _percent(figures.acceptance_rate),
@@ -84,11 +85,10 @@ def cells(figures: TargetFigures | DraftFigures | None) -> list[str]:
                 _latency(figures.itl_p95_s),
                 _percent(figures.kv_usage),
                 _percent(figures.draft_wait_share),
-                "",
             ]
         case DraftFigures():
-            drafted = [str(figures.sequences), "", _number(figures.tokens_per_s, "{:.1f}")]
-            return [*drafted, *[""] * (len(FIGURES) - 4), _percent(figures.hit_rate)]
+            drafted = [str(figures.sequences), _number(figures.tokens_per_s, "{:.1f}"), "", _percent(figures.hit_rate)]
+            return [*drafted, *[""] * (len(FIGURES) - len(drafted))]
         case None:
             return [""] * len(FIGURES)
 

@@ -68,25 +68,12 @@ def report(*args: str) -> dict[str, Any]:
 def test_one_shot_reads_twice_and_has_a_row_a_model_and_a_pod() -> None:
     result = outrider("top", "--interval", "0.1")
     assert (result.exit_code, result.stderr) == (0, "")
-    heading, of_model, of_target, of_draft = result.stdout.splitlines()
-    assert heading.split()[:6] == ["model", "/", "pod", "state", "run", "wait"]
-    assert of_model.split()[:4] == ["qwen-coder", "Ready", "2", "1"]
-    assert of_target.split()[:4] == ["target-6d4f-x2x9z", "Ready", "2", "1"]
-    assert of_draft.split()[:3] == ["draft-6d4f-x2x9z", "Ready", "3"]
+    *heading, of_model, of_target, of_draft = result.stdout.splitlines()
+    assert [line.split()[0] for line in heading] == ["model", "pod"]
+    assert of_model.split()[:3] == ["qwen-coder", "Ready", "2/1"]
+    assert of_target.split()[:4] == ["target", "…x2x9z", "Ready", "2/1"]
+    assert of_draft.split()[:4] == ["draft", "…x2x9z", "Ready", "3"]
     assert of_draft.split()[-2:] == ["75", "%"]
-
-
-@pytest.mark.usefixtures("busy")
-def test_figures_as_json() -> None:
-    [model] = report()["models"]
-    assert (model["namespace"], model["name"], model["state"]) == ("chat", "qwen-coder", "Ready")
-    figures = model["figures"]
-    assert (figures["running"], figures["waiting"], figures["tokens_per_step"]) == (2, 1, 2)
-    assert (figures["draft_wait_share"], figures["kv_usage"], figures["itl_p95_s"]) == (0.25, 0.12, None)
-    assert figures["tokens_per_s"] > 0
-    target, draft = model["pods"]
-    assert (target["role"], target["answers"], target["figures"]) == ("target", True, figures)
-    assert (draft["role"], draft["figures"]["hit_rate"]) == ("draft", 0.75)
 
 
 def test_a_pod_that_does_not_answer_is_shown_and_the_others_are_read(busy: FakeApi) -> None:
@@ -94,8 +81,8 @@ def test_a_pod_that_does_not_answer_is_shown_and_the_others_are_read(busy: FakeA
     result = outrider("top", "--interval", "0.1")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert lines[3].split() == ["draft-6d4f-x2x9z", "no", "answer"]
-    assert lines[4].startswith(f"{DRAFT}: does not answer: error trying to reach service: dial tcp")
+    assert lines[4].split() == ["draft", "…x2x9z", "no", "answer"]
+    assert lines[5].startswith(f"{DRAFT}: does not answer: error trying to reach service: dial tcp")
 
 
 def test_a_pod_that_answers_something_else_is_shown_as_such(busy: FakeApi) -> None:
@@ -152,7 +139,7 @@ def test_in_a_terminal_it_goes_on_until_a_signal() -> None:
     running = start("top", "--interval", "0.1", stdout=theirs, stderr=theirs)
     os.close(theirs)
     seen = b""
-    while seen.count(b"tokens/s") < 3 or b"75 %" not in seen:
+    while seen.count(b"tokens") < 3 or b"75 %" not in seen:
         seen += os.read(ours, 4096)
     running.send_signal(signal.SIGINT)
     try:

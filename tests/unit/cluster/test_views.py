@@ -88,12 +88,15 @@ def test_the_list_has_a_row_a_model() -> None:
 def test_top_has_a_row_a_model_and_a_row_a_pod() -> None:
     target, draft = pod(objects.pod("target")), pod(objects.pod("draft"))
     rows = [ModelRow("chat", "qwen-coder", "Ready", BUSY, [PodRow(target, BUSY, ""), PodRow(draft, DRAFTING, "")])]
-    heading, of_model, of_target, of_draft = shown(*top_view.page(rows, with_namespace=False))
-    assert heading.endswith("run wait tokens/s per step accepted TTFT p95 ITL p95   KV draft wait hits")
-    figures = ["2", "1", "62.4", "2.41", "48", "%", "310", "ms", "83", "ms", "12", "%", "4", "%"]
+    *heading, of_model, of_target, of_draft = shown(*top_view.page(rows, with_namespace=False), columns=80)
+    assert [words(line) for line in heading] == [
+        ["model", "run/", "tokens", "per", "accept", "TTFT", "ITL", "KV", "draft"],
+        ["pod", "state", "wait", "/s", "step", "rate", "p95", "p95", "use", "wait"],
+    ]
+    figures = words("2/1 62.4 2.41 48 % 310 ms 83 ms 12 % 4 %")
     assert words(of_model) == ["qwen-coder", "Ready", *figures]
-    assert words(of_target) == ["target-6d4f-x2x9z", "Ready", *figures]
-    assert words(of_draft) == ["draft-6d4f-x2x9z", "Ready", "2", "96.4", "78", "%"]
+    assert words(of_target) == ["target", "…x2x9z", "Ready", *figures]
+    assert words(of_draft) == ["draft", "…x2x9z", "Ready", "2", "96.4", "78", "%"]
 
 
 def test_top_shows_what_does_not_answer_as_such() -> None:
@@ -102,10 +105,10 @@ def test_top_shows_what_does_not_answer_as_such() -> None:
     pods = [PodRow(silent, None, "does not answer: refused"), PodRow(crashed, None, "does not run: CrashLoopBackOff")]
     rows = [ModelRow("chat", "qwen-coder", "Ready", None, pods), ModelRow("chat", "empty", "not ready", None, [])]
     lines = shown(*top_view.page(rows, with_namespace=True))
-    assert words(lines[1]) == ["chat/qwen-coder", "Ready"]
-    assert words(lines[2]) == ["target-6d4f-x2x9z", "no", "answer"]
-    assert words(lines[3]) == ["draft-6d4f-x2x9z", "CrashLoopBackOff"]
-    assert lines[5:] == [
+    assert words(lines[2]) == ["chat/qwen-coder", "Ready"]
+    assert words(lines[3]) == ["target", "…x2x9z", "no", "answer"]
+    assert words(lines[4]) == ["draft", "…x2x9z", "CrashLoopBackOff"]
+    assert lines[6:] == [
         "qwen-coder-target-6d4f-x2x9z: does not answer: refused",
         "qwen-coder-draft-6d4f-x2x9z: does not run: CrashLoopBackOff",
         "empty: no pods",
@@ -114,7 +117,7 @@ def test_top_shows_what_does_not_answer_as_such() -> None:
 
 def test_what_was_not_measured_is_a_dash_and_null() -> None:
     row = ModelRow("chat", "qwen-coder", "Ready", IDLE, [PodRow(pod(objects.pod("target")), IDLE, "")])
-    assert words(shown(*top_view.page([row], False))[1]) == ["qwen-coder", "Ready", "0", "0", *["–"] * 7]
+    assert words(shown(*top_view.page([row], False))[2]) == ["qwen-coder", "Ready", "0/0", *["–"] * 7]
     made = top_view.as_json([row], "2026-11-20T12:00:00+00:00")
     [of_model] = made["models"]
     assert of_model["figures"]["itl_p95_s"] is None
@@ -123,4 +126,4 @@ def test_what_was_not_measured_is_a_dash_and_null() -> None:
 
 def test_seconds_are_written_as_such() -> None:
     slow = TargetFigures(1, 0, 1.0, 1.0, None, 42.0, 9.9996, None, None)
-    assert top_view.cells(slow)[5:7] == ["42.0 s", "10000 ms"]
+    assert top_view.cells(slow)[4:6] == ["42.0 s", "10000 ms"]
