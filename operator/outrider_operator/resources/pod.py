@@ -4,6 +4,7 @@ Everything here holds under OpenShift's restricted-v2 as it is: the cluster pick
 nothing but the mounted folders is writable, and no privilege can be gained.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from outrider_operator.api.v1alpha1 import Draft, KvCache, Resources, SpeculativeModel, Target
@@ -11,6 +12,7 @@ from outrider_operator.resources.names import Object as Object
 from outrider_operator.resources.names import labels, models_name, namespace, pod_labels, selector, target_name
 from outrider_operator.resources.overlay import overlaid
 from outrider_operator.resources.placement import whole_cpus
+from outrider_operator.resources.secrets import SecretFolder
 
 LOADING_MINUTES = 30  # what a large model may take from a slow disk
 PROBE_PERIOD_S = 5
@@ -42,6 +44,8 @@ class Role:
     model_mirror: str | None
     drain_s: int  # how long running streams may take to end before the pod is killed
     affinity: Object = field(default_factory=dict)  # what the pods want to be near to
+    secrets: Sequence[SecretFolder] = ()
+    https: bool = False  # what http_port speaks
 
 
 def deployment(model: SpeculativeModel, role: Role) -> Object:
@@ -87,6 +91,7 @@ def _pod(model: SpeculativeModel, role: Role) -> Object:
             {"name": "tmp", "emptyDir": {}},
             # The runtime's own /dev/shm has 64 MiB, which tensors that pass between processes outgrow.
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}},
+            *(each.volume for each in role.secrets),
         ],
     }
 
@@ -103,7 +108,7 @@ def _container(role: Role) -> Object:
         "name": role.component,
         "image": role.image,
         "command": [f"outrider-{role.component}"],
-        "args": role.args,
+        "args": [*role.args, *(each.arg for each in role.secrets)],
         "env": environment(role),
         "ports": [{"name": port.name, "containerPort": port.number, "protocol": "TCP"} for port in role.ports],
         "resources": _resources(role.spec.resources),
@@ -123,6 +128,7 @@ def _container(role: Role) -> Object:
             {"name": "cache", "mountPath": CACHE},
             {"name": "tmp", "mountPath": TMP},
             {"name": "shm", "mountPath": "/dev/shm"},
+            *(each.mount for each in role.secrets),
         ],
     }
 
@@ -177,7 +183,7 @@ def _resources(resources: Resources) -> Object:
 
 def _probe(role: Role, path: str, failures: int) -> Object:
     return {
-        "httpGet": {"path": path, "port": role.http_port},
+        "httpGet": {"path": path, "port": role.http_port, **({"scheme": "HTTPS"} if role.https else {})},
         "periodSeconds": PROBE_PERIOD_S,
         "timeoutSeconds": 3,
         "failureThreshold": failures,

@@ -6,6 +6,7 @@ from outrider_operator.resources.names import target_name
 from outrider_operator.resources.placement import draft_in_use, placement
 from outrider_operator.resources.platform import Platform
 from outrider_operator.resources.pod import Object, Port, Role, deployment, model_args
+from outrider_operator.resources.secrets import endpoint, identity
 
 DRAIN_S = 120  # a long answer's worth of streaming
 
@@ -23,6 +24,8 @@ def target_deployment(model: SpeculativeModel, platform: Platform) -> Object:
         http_port=port.name,
         model_mirror=platform.model_mirror,
         drain_s=DRAIN_S,
+        secrets=[*identity(model, "target", platform), *endpoint(model)],
+        https=model.spec.endpoint.tls is not None,
     )
     return deployment(model, role)
 

@@ -95,6 +95,7 @@ def test_the_sample_pair_runs_a_target_that_takes_turns_with_its_draft() -> None
         "--max-nodes=32",
         "--min-probability=0.02",
         "--fallback=NGram",
+        "--identity=/etc/outrider/identity",
     ]
     draft = container(pair, "draft")
     assert draft["command"] == ["outrider-draft"]
@@ -106,6 +107,7 @@ def test_the_sample_pair_runs_a_target_that_takes_turns_with_its_draft() -> None
         "--host=0.0.0.0",
         "--port=50051",
         "--http-port=9400",
+        "--identity=/etc/outrider/identity",
     ]
 
 
@@ -153,7 +155,7 @@ def test_every_field_of_speculation_reaches_the_target() -> None:
         "fallback": "None",
     }
     args = container(model({"draft": DRAFT, "speculation": speculation}), "target")["args"]
-    assert args[-7:] == [
+    assert args[-8:-1] == [
         "--mode=Always",
         "--max-depth=3",
         "--max-branches=2",

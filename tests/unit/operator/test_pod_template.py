@@ -94,7 +94,9 @@ def test_a_volume_takes_the_place_of_the_operators_of_its_name() -> None:
     shm = {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "64Gi"}}
     weights = {"name": "weights", "persistentVolumeClaim": {"claimName": "weights", "readOnly": True}}
     volumes = template(volumes=[shm, weights])["spec"]["volumes"]
-    assert [volume["name"] for volume in volumes] == ["home", "cache", "tmp", "shm", "weights"]
+    assert [volume["name"] for volume in volumes] == [
+        *("home", "cache", "tmp", "shm", "outrider-identity", "weights"),
+    ]
     assert [volume for volume in volumes if volume["name"] in ("shm", "weights")] == [shm, weights]
 
 
