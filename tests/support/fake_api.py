@@ -29,7 +29,8 @@ class FakeApi:
 
     def __init__(self) -> None:
         self.objects: list[Object] = []
-        self.pages: dict[str, list[str]] = {}  # pod:port as in the proxy's path: what it answers, one after another
+        # pod:port as in the proxy's path: what it answers, one after another; "" where it does not
+        self.pages: dict[str, list[str]] = {}
         self.logs: dict[tuple[str, str], list[str]] = {}  # pod and container: lines with their time
         self.previous: dict[tuple[str, str], list[str]] = {}
         self.forbidden: set[str] = set()
@@ -72,6 +73,10 @@ class FakeApi:
 
     def add(self, *items: Object) -> None:
         self.objects += items
+
+    def asked(self, part: str) -> int:
+        """How often something was asked for whose path holds this."""
+        return sum(part in path for path in self.requests)
 
     def end_logs(self) -> None:
         """Ends every connection that follows a log, now and from now on."""
@@ -145,10 +150,11 @@ class FakeApi:
 
     async def _proxy(self, request: web.Request) -> web.Response:
         answers = self.pages.get(request.match_info["name"])
-        if not answers:
+        answer = (answers.pop(0) if len(answers) > 1 else answers[0]) if answers else ""
+        if not answer:
             dial = "dial tcp 10.1.2.3:8000: connect: connection refused"
             return refusal(503, "ServiceUnavailable", f"error trying to reach service: {dial}")
-        return web.Response(text=answers.pop(0) if len(answers) > 1 else answers[0])
+        return web.Response(text=answer)
 
     async def _log(self, request: web.Request) -> web.StreamResponse:
         pod, container = request.match_info["name"], request.query["container"]

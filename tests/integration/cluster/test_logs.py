@@ -10,6 +10,7 @@ import pytest
 from integration.cluster.conftest import failed, outrider, start
 from support import cluster_objects as objects
 from support.fake_api import FakeApi
+from support.waiting import eventually
 
 TARGET = "qwen-coder-target-6d4f-x2x9z"
 DRAFT = "qwen-coder-draft-6d4f-x2x9z"
@@ -128,6 +129,22 @@ def test_following_goes_on_with_containers_that_start_again_and_pods_that_are_ne
     following.send_signal(signal.SIGINT)
     following.communicate(timeout=60)
     assert following.returncode == 130
+
+
+def test_what_has_ended_well_is_followed_once(talking: FakeApi) -> None:
+    item = objects.pod("target", suffix="new")
+    item["spec"]["initContainers"] = [{"name": "fetch"}]
+    item["status"]["initContainerStatuses"] = [{"name": "fetch", "state": {"terminated": {"exitCode": 0}}}]
+    talking.objects[1:] = [item]
+    talking.logs["qwen-coder-target-new", "fetch"] = [line(1, "93 of 93 MB")]
+    talking.logs["qwen-coder-target-new", "target"] = [line(2, "listening")]
+    talking.end_logs()
+    following = start("logs", "qwen-coder", "-f")
+    eventually("connections that end are made again", lambda: talking.asked("container=target") > 2)
+    following.send_signal(signal.SIGINT)
+    out, _ = following.communicate(timeout=60)
+    assert sorted(out.splitlines()) == ["target/new       listening", "target/new/fetch 93 of 93 MB"]
+    assert talking.asked("container=fetch") == 1
 
 
 def test_whoever_reads_may_stop(talking: FakeApi) -> None:

@@ -9,6 +9,7 @@ import pytest
 from integration.cluster.conftest import failed, outrider, start
 from support import cluster_objects as objects
 from support.fake_api import FakeApi
+from support.waiting import eventually
 
 
 @pytest.fixture
@@ -108,6 +109,7 @@ def test_a_watch_prints_what_has_changed_until_a_signal(served: FakeApi) -> None
     watching = start("status", "qwen-coder", "--watch", "--json")
     assert watching.stdout is not None
     assert json.loads(watching.stdout.readline())["ready"] is False
+    eventually("it is asked again", lambda: served.asked("/speculativemodels/qwen-coder") > 2)
     served.objects[0]["status"]["conditions"][1]["status"] = "True"
     assert json.loads(watching.stdout.readline())["ready"] is True
     served.objects.clear()

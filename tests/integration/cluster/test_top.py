@@ -85,6 +85,12 @@ def test_a_pod_that_does_not_answer_is_shown_and_the_others_are_read(busy: FakeA
     assert lines[5].startswith(f"{DRAFT}: does not answer: error trying to reach service: dial tcp")
 
 
+def test_a_pod_that_has_stopped_answering_has_no_figures_any_more(busy: FakeApi) -> None:
+    busy.pages[f"{DRAFT}:9400"] = [draft_page(10), ""]
+    draft = report()["models"][0]["pods"][1]
+    assert (draft["answers"], draft["figures"]) == (False, None)
+
+
 def test_a_pod_that_answers_something_else_is_shown_as_such(busy: FakeApi) -> None:
     busy.pages[f"{DRAFT}:9400"] = ["<html>"]
     draft = report()["models"][0]["pods"][1]
