@@ -1,4 +1,4 @@
-"""The two distributions meet in the commands: what the builders write, outrider-target and outrider-draft read."""
+"""The two distributions meet in the commands: what the builders write, the programs read."""
 
 from __future__ import annotations
 
@@ -16,31 +16,43 @@ from outrider_operator.api.validation import check
 from outrider_operator.resources.build import build
 from outrider_operator.resources.platform import Platform
 from outrider_serving.draft import main as draft
+from outrider_serving.models import main as models
 from outrider_serving.target import main as target
+from typer.core import TyperGroup
 from unit.operator.test_round_trip import SPECS
 from unit.operator.yaml_models import model, resource
 
-COMMANDS = {"target": typer.main.get_command(target.app), "draft": typer.main.get_command(draft.app)}
+COMMANDS = {
+    "outrider-target": typer.main.get_command(target.app),
+    "outrider-draft": typer.main.get_command(draft.app),
+    "outrider-models": typer.main.get_command(models.app),
+}
 
 
-def taken(role: str, args: list[str]) -> dict[str, Any]:
+def taken(program: str, args: list[str]) -> dict[str, Any]:
     """What the command makes of the arguments. Raises where it does not know one, or refuses its value."""
-    return COMMANDS[role].make_context(f"outrider-{role}", list(args)).params
+    command = COMMANDS[program]
+    if isinstance(command, TyperGroup):
+        command, args = command.commands[args[0]], args[1:]
+    return command.make_context(program, list(args)).params
 
 
-def rendered(built_from: SpeculativeModel) -> dict[str, list[str]]:
-    """The arguments of each role."""
+def rendered(built_from: SpeculativeModel, platform: Platform | None = None) -> list[tuple[str, list[str]]]:
+    """Each program that is run, and its arguments."""
     pods = [
-        thing["spec"]["template"]["spec"] for thing in build(built_from, Platform()) if thing["kind"] == "Deployment"
+        thing["spec"]["template"]["spec"]
+        for thing in build(built_from, platform or Platform())
+        if thing["kind"] == "Deployment"
     ]
-    return {container["name"]: container["args"] for pod in pods for container in pod["containers"]}
+    containers = [container for pod in pods for container in [*pod.get("initContainers", []), *pod["containers"]]]
+    return [(each["command"][0], each["args"]) for each in containers]
 
 
 @given(SPECS)
 def test_the_commands_take_whatever_the_resource_allows(spec: dict[str, object]) -> None:
     [allowed] = check(to_yaml([resource(spec)]), "model.yaml").models
-    for role, args in rendered(allowed).items():
-        taken(role, args)
+    for program, args in rendered(allowed):
+        taken(program, args)
 
 
 @pytest.mark.parametrize("kv_cache", [{"memory": "4Gi"}, {"fraction": 0.5}])
@@ -48,8 +60,8 @@ def test_every_field_arrives(kv_cache: dict[str, object]) -> None:
     role = {"model": {"uri": "hf://a/b", "revision": "main"}, "kvCache": kv_cache, "quantization": "int8"}
     wide = {**role, "maxQueue": 7, "maxBatchedTokens": 64, "tensorParallelSize": 2}
     speculation = {"tolerance": 0.5, "draftPatience": "50ms"}
-    args = rendered(model({"target": wide, "draft": role, "speculation": speculation}))
-    of_target, of_draft = taken("target", args["target"]), taken("draft", args["draft"])
+    args = dict(rendered(model({"target": wide, "draft": role, "speculation": speculation}), Platform(prefetch=False)))
+    of_target, of_draft = (taken(program, args[program]) for program in ("outrider-target", "outrider-draft"))
     assert (of_target["max_queue"], of_target["max_batched_tokens"]) == (7, 64)
     assert (of_target["tensor_parallel_size"], of_target["tolerance"]) == (2, 0.5)
     assert (of_target["revision"], of_target["draft_patience_ms"]) == ("main", 50)
@@ -88,6 +100,6 @@ def test_a_folder_that_will_not_do_is_one_line_that_names_the_flag(
 
 
 def test_a_field_that_is_left_out_is_what_the_command_has_by_itself() -> None:
-    bare = taken("target", ["--model=hf://a/b"])
+    bare = taken("outrider-target", ["--model=hf://a/b"])
     for name in ("max_queue", "max_batched_tokens", "tensor_parallel_size", "max_num_seqs"):
         assert bare[name] == Target.model_fields[name].default

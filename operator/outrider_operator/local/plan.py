@@ -85,7 +85,7 @@ def plan_run(model: SpeculativeModel, machine: Machine) -> Plan:
         _refuse_cluster_storage(role, spec.model.uri)
     names = ["draft"] if drafts == 1 else [f"draft-{number}" for number in range(1, drafts + 1)]
     networks = [local_network(machine.target_port, machine.drafts[:drafts], index) for index in range(max(drafts, 1))]
-    built = [_deployments(model, Platform(model_mirror=machine.mirror, network=network)) for network in networks]
+    built = [_deployments(model, _platform(machine, network)) for network in networks]
     pods = [("target", built[0]["target"]), *((name, built[index]["draft"]) for index, name in enumerate(names))]
     cores = _pinning(model, names, machine.cores)
     processes = tuple(
@@ -111,6 +111,11 @@ def _role_without_cluster(role: Target | Draft) -> Target | Draft:
     plain = None if said is None else PodTemplate(env=[each for each in said.env or () if each.value_from is None])
     model = role.model.model_copy(update={"secret_ref": None})
     return role.model_copy(update={"pod_template": plain, "model": model})
+
+
+def _platform(machine: Machine, network: Network) -> Platform:
+    """This machine. What a role fetches itself stays in the user's own cache, for the next run."""
+    return Platform(model_mirror=machine.mirror, prefetch=False, network=network)
 
 
 def _deployments(model: SpeculativeModel, platform: Platform) -> dict[str, Object]:

@@ -22,6 +22,7 @@ def draft_deployment(model: SpeculativeModel, draft: Draft, platform: Platform) 
         ports=[Port("grpc", network.draft_port), http],
         http_port=http.name,
         model_mirror=platform.model_mirror,
+        prefetch=platform.prefetch,
         drain_s=DRAIN_S,
         affinity=_affinity(model, draft),
         secrets=identity(model, "draft", platform),
@@ -30,7 +31,7 @@ def draft_deployment(model: SpeculativeModel, draft: Draft, platform: Platform) 
 
 
 def draft_args(draft: Draft, platform: Platform) -> list[str]:
-    """The flags of outrider-draft."""
+    """The flags of outrider-draft, but for the model's address."""
     return [
         *model_args(draft),
         f"--host={platform.network.listen_host}",

@@ -55,6 +55,7 @@ class Platform:
     target_image: str = field(default_factory=default_image)
     draft_image: str = field(default_factory=default_image)
     model_mirror: str | None = None  # folder or URL laid out as org/name, looked up before the hub
+    prefetch: bool = True  # into the cache, before a role starts; else the role itself fetches, and hf:// alone
     operator_namespace: str | None = None  # where the operator runs, whom targets let in; None: there is none
     network: Network = Network()
     optional_apis: frozenset[str] = OPTIONAL_APIS - {"monitoring.coreos.com/v1"}

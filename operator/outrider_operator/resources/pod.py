@@ -13,12 +13,14 @@ from outrider_operator.resources.names import labels, models_name, namespace, po
 from outrider_operator.resources.overlay import overlaid
 from outrider_operator.resources.placement import whole_cpus
 from outrider_operator.resources.secrets import SecretFolder
+from outrider_operator.resources.sources import CACHE, Source, source
 
 LOADING_MINUTES = 30  # what a large model may take from a slow disk
+FETCHING_MINUTES = 120  # what it may take to arrive before that, where it is fetched
 PROBE_PERIOD_S = 5
+FETCH_REQUESTS = {"cpu": "100m", "memory": "256Mi"}
 
 HOME = "/home/outrider"
-CACHE = "/cache"
 TMP = "/tmp"
 
 
@@ -42,6 +44,7 @@ class Role:
     ports: list[Port]
     http_port: str  # name of the port that answers /health and /ready
     model_mirror: str | None
+    prefetch: bool  # whether an init container fetches the model
     drain_s: int  # how long running streams may take to end before the pod is killed
     affinity: Object = field(default_factory=dict)  # what the pods want to be near to
     secrets: Sequence[SecretFolder] = ()
@@ -50,6 +53,8 @@ class Role:
 
 def deployment(model: SpeculativeModel, role: Role) -> Object:
     """The Deployment of one role."""
+    origin = source(role.spec.model, role.model_mirror, role.prefetch)
+    starting_minutes = LOADING_MINUTES + (FETCHING_MINUTES if origin.fetch_args else 0)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -63,20 +68,20 @@ def deployment(model: SpeculativeModel, role: Role) -> Object:
             "selector": {"matchLabels": selector(model, role.component)},
             # A cluster has no spare GPU for a surge pod: the new pod would wait for the old one's for ever.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
-            # Kubernetes' 10 minutes would call a rollout failed that is still loading its model.
-            "progressDeadlineSeconds": (LOADING_MINUTES + 5) * 60,
-            "template": _template(model, role),
+            # Kubernetes' 10 minutes would call a rollout failed that is still getting its model.
+            "progressDeadlineSeconds": (starting_minutes + 5) * 60,
+            "template": _template(model, role, origin),
         },
     }
 
 
-def _template(model: SpeculativeModel, role: Role) -> Object:
-    pods = {"metadata": {"labels": pod_labels(model, role.component)}, "spec": _pod(model, role)}
+def _template(model: SpeculativeModel, role: Role, origin: Source) -> Object:
+    pods = {"metadata": {"labels": pod_labels(model, role.component)}, "spec": _pod(model, role, origin)}
     overlay = role.spec.pod_template
     return pods if overlay is None else overlaid(pods, overlay, selector(model, role.component))
 
 
-def _pod(model: SpeculativeModel, role: Role) -> Object:
+def _pod(model: SpeculativeModel, role: Role, origin: Source) -> Object:
     return {
         "serviceAccountName": target_name(model),
         "automountServiceAccountToken": False,  # neither role speaks with the API server
@@ -84,7 +89,9 @@ def _pod(model: SpeculativeModel, role: Role) -> Object:
         "terminationGracePeriodSeconds": role.drain_s,
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         **({"affinity": role.affinity} if role.affinity else {}),
-        "containers": [_container(role)],
+        **({"imagePullSecrets": origin.image_pull_secrets} if origin.image_pull_secrets else {}),
+        **({"initContainers": [_fetch(role, origin)]} if origin.fetch_args else {}),
+        "containers": [_container(role, origin)],
         "volumes": [
             {"name": "home", "emptyDir": {}},
             {"name": "cache", **_cache(model)},
@@ -92,6 +99,7 @@ def _pod(model: SpeculativeModel, role: Role) -> Object:
             # The runtime's own /dev/shm has 64 MiB, which tensors that pass between processes outgrow.
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}},
             *(each.volume for each in role.secrets),
+            *origin.volumes,
         ],
     }
 
@@ -103,32 +111,69 @@ def _cache(model: SpeculativeModel) -> Object:
     return {"persistentVolumeClaim": {"claimName": models_name(model)}}
 
 
-def _container(role: Role) -> Object:
+def _fetch(role: Role, origin: Source) -> Object:
+    """The init container that brings the model into the cache, the only one with the keys of its Secret."""
+    return {
+        "name": "fetch-model",
+        "image": role.image,
+        "command": ["outrider-models"],
+        "args": list(origin.fetch_args),
+        "env": environment(role),
+        **({} if origin.secret is None else {"envFrom": [{"secretRef": {"name": origin.secret}}]}),
+        "resources": _fetch_resources(role.spec.resources),
+        "securityContext": _security_context(),
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # its last line says what to do
+        "volumeMounts": _writable_folders(),
+    }
+
+
+def _fetch_resources(resources: Resources) -> Object:
+    """CPUs and memory as the role itself: more would keep the pod from fitting, less take a pod that is Guaranteed out
+    of that class, and with it the cores of its own. Where the role asks for none, a little.
+    """
+    plain = ("cpu", "memory", "ephemeral-storage")
+    shared = {
+        kind: {name: amount for name, amount in amounts.items() if name in plain}
+        for kind, amounts in _resources(resources).items()
+    }
+    return {kind: amounts for kind, amounts in shared.items() if amounts} or {"requests": dict(FETCH_REQUESTS)}
+
+
+def _security_context() -> Object:
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def _writable_folders() -> list[Object]:
+    folders = {"home": HOME, "cache": CACHE, "tmp": TMP}
+    return [{"name": name, "mountPath": path} for name, path in folders.items()]
+
+
+def _container(role: Role, origin: Source) -> Object:
+    revision = [] if origin.revision is None else [f"--revision={origin.revision}"]
     return {
         "name": role.component,
         "image": role.image,
         "command": [f"outrider-{role.component}"],
-        "args": [*role.args, *(each.arg for each in role.secrets)],
+        "args": [f"--model={origin.uri}", *revision, *role.args, *(each.arg for each in role.secrets)],
         "env": environment(role),
         "ports": [{"name": port.name, "containerPort": port.number, "protocol": "TCP"} for port in role.ports],
         "resources": _resources(role.spec.resources),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": _security_context(),
         "startupProbe": _probe(role, "/ready", failures=LOADING_MINUTES * 60 // PROBE_PERIOD_S),
         "readinessProbe": _probe(role, "/ready", failures=3),
         # A minute: a process that is only slow under load must not be killed with all its streams.
         "livenessProbe": _probe(role, "/health", failures=12),
         "volumeMounts": [
-            {"name": "home", "mountPath": HOME},
-            {"name": "cache", "mountPath": CACHE},
-            {"name": "tmp", "mountPath": TMP},
+            *_writable_folders(),
             {"name": "shm", "mountPath": "/dev/shm"},
             *(each.mount for each in role.secrets),
+            *origin.mounts,
         ],
     }
 
@@ -155,12 +200,9 @@ def environment(role: Role) -> list[Object]:
 
 
 def model_args(spec: Target | Draft) -> list[str]:
-    """The flags about the model itself, which both commands share. --max-model-len=0 is the model's own."""
-    revision = [] if spec.model.revision is None else [f"--revision={spec.model.revision}"]
+    """The flags about how the model is run, which both commands share. --max-model-len=0 is the model's own."""
     quantization = [] if spec.quantization is None else [f"--quantization={spec.quantization}"]
     return [
-        f"--model={spec.model.uri}",
-        *revision,
         f"--dtype={spec.dtype}",
         *quantization,
         f"--max-model-len={spec.max_model_len or 0}",

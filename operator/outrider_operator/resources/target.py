@@ -23,6 +23,7 @@ def target_deployment(model: SpeculativeModel, platform: Platform) -> Object:
         ports=[port],
         http_port=port.name,
         model_mirror=platform.model_mirror,
+        prefetch=platform.prefetch,
         drain_s=DRAIN_S,
         secrets=[*identity(model, "target", platform), *endpoint(model)],
         https=model.spec.endpoint.tls is not None,
@@ -31,7 +32,7 @@ def target_deployment(model: SpeculativeModel, platform: Platform) -> Object:
 
 
 def target_args(model: SpeculativeModel, platform: Platform) -> list[str]:
-    """The flags of outrider-target."""
+    """The flags of outrider-target, but for the model's address."""
     drafts = [] if draft_in_use(model) is None else platform.network.draft_addresses(model)
     return [
         *model_args(model.spec.target),

@@ -107,7 +107,7 @@ def test_against_a_cluster_only_addresses_differ(up: Up) -> None:
         here = up.what_was_told(role)["argv"]
         assert isinstance(in_cluster, list)
         differing = {ours.split("=")[0] for ours, theirs in zip(here, in_cluster, strict=True) if ours != theirs}
-        assert differing <= {"--host", "--port", "--http-port", "--draft"}
+        assert differing <= {"--model", "--host", "--port", "--http-port", "--draft"}
 
 
 def test_folders_that_a_pod_would_lose_are_gone_after_the_run(up: Up) -> None:

@@ -41,6 +41,12 @@ def container(model: SpeculativeModel, role: str, platform: Platform | None = No
     return found
 
 
+def fetched_to(model: SpeculativeModel, role: str) -> str:
+    """Where the init container of the role puts its model."""
+    [fetch] = pod(model, role)["initContainers"]
+    return str(fetch["args"][2])
+
+
 def environment(model: SpeculativeModel, role: str, platform: Platform | None = None) -> dict[str, str]:
     return {entry["name"]: entry.get("value", "") for entry in container(model, role, platform)["env"]}
 
@@ -80,7 +86,7 @@ def test_the_sample_pair_runs_a_target_that_takes_turns_with_its_draft() -> None
     target = container(pair, "target")
     assert target["command"] == ["outrider-target"]
     assert target["args"] == [
-        "--model=hf://Qwen/Qwen2.5-Coder-1.5B-Instruct",
+        f"--model=file://{fetched_to(pair, 'target')}",
         "--dtype=bfloat16",
         "--max-model-len=4096",
         "--max-num-seqs=8",
@@ -100,7 +106,7 @@ def test_the_sample_pair_runs_a_target_that_takes_turns_with_its_draft() -> None
     draft = container(pair, "draft")
     assert draft["command"] == ["outrider-draft"]
     assert draft["args"] == [
-        "--model=hf://Qwen/Qwen2.5-Coder-0.5B-Instruct",
+        f"--model=file://{fetched_to(pair, 'draft')}",
         "--dtype=bfloat16",
         "--max-model-len=4096",
         "--max-num-seqs=8",
@@ -169,14 +175,15 @@ def test_every_field_of_speculation_reaches_the_target() -> None:
 def test_revision_length_and_sequences_reach_the_role_that_has_them() -> None:
     small = {"model": {"uri": "hf://org/small", "revision": "abc"}, "maxModelLen": 64, "maxNumSeqs": 3}
     pair = model({"draft": {**small, "dtype": "float32", "replicas": 2}})
-    assert container(pair, "draft")["args"][:5] == [
+    local = Platform(prefetch=False)
+    assert container(pair, "draft", local)["args"][:5] == [
         "--model=hf://org/small",
         "--revision=abc",
         "--dtype=float32",
         "--max-model-len=64",
         "--max-num-seqs=3",
     ]
-    assert not any(arg.startswith("--revision") for arg in container(pair, "target")["args"])
+    assert not any(arg.startswith("--revision") for arg in container(pair, "target", local)["args"])
     deployments = [thing for thing in build(pair, Platform()) if thing["kind"] == "Deployment"]
     assert [deployment["spec"]["replicas"] for deployment in deployments] == [2, 1]
 
@@ -321,7 +328,7 @@ def keeps_to_restricted_v2(pod: dict[str, Any]) -> None:
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
     assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
-    for container in pod["containers"]:
+    for container in [*pod.get("initContainers", []), *pod["containers"]]:
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -329,7 +336,7 @@ def keeps_to_restricted_v2(pod: dict[str, Any]) -> None:
             "runAsNonRoot": True,
             "seccompProfile": {"type": "RuntimeDefault"},
         }
-        assert all("hostPort" not in port for port in container["ports"])
+        assert all("hostPort" not in port for port in container.get("ports", []))
         writable = [mount["mountPath"] for mount in container["volumeMounts"]]
         folders = {entry["name"]: entry.get("value", "") for entry in container["env"]}
         for name in ("HOME", "HF_HOME", "TRITON_CACHE_DIR", "TMPDIR"):
