@@ -25,7 +25,7 @@ from outrider_operator.cluster.log_line import Stamped, parse_since_s, readable,
 from outrider_operator.cluster.observed import Container, Pod
 from outrider_operator.cluster.reader import Reader, forbidden
 from outrider_operator.kube.errors import KubeError
-from outrider_operator.terminal import console, fail, program
+from outrider_operator.terminal import console, fail, program, show_error
 
 NO_PODS = 1
 BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -227,6 +227,7 @@ class Follower:
         self._printer = printer
         self._last: dict[tuple[str, str], Stamped] = {}
         self._begun: set[tuple[str, str]] = set()
+        self._outage = ""
 
     async def run(self) -> NoReturn:
         """Raises KubeError where the server refuses, and goes on where it cannot answer just now."""
@@ -252,7 +253,11 @@ class Follower:
         except KubeError as error:
             if not error.passing:
                 raise
+            if said(error) != self._outage:
+                self._outage = said(error)
+                show_error(f"no answer, asking again: {self._outage}")
             return []
+        self._outage = ""
         sources = [Source(pod, container) for pod in pods for container in pod.containers]
         self._printer.expect(sources)
         return sources

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from outrider_operator.cli import app
@@ -37,7 +38,26 @@ def failed(result: Result) -> str:
     return line.removeprefix("outrider: error: ")
 
 
-def start(*args: str, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
+class Start(Protocol):
     """Starts a command as a process of its own, for what goes on until a signal."""
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "160"}
-    return subprocess.Popen([*COMMAND, *args], env=environment, text=True, stdout=stdout, stderr=stderr)
+
+    def __call__(
+        self, *args: str, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE
+    ) -> subprocess.Popen[str]: ...
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """What still runs when the test ends is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*args: str, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
+        environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "160"}
+        command = [*COMMAND, *args]
+        started.append(subprocess.Popen(command, env=environment, text=True, stdout=stdout, stderr=stderr))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 
 import pytest
-from integration.cluster.conftest import failed, outrider, start
+from integration.cluster.conftest import Start, failed, outrider
 from support import cluster_objects as objects
 from support.fake_api import FakeApi
 from support.waiting import eventually
@@ -111,7 +111,9 @@ def test_without_the_right_to_read_logs(talking: FakeApi) -> None:
     assert failed(outrider("logs", "qwen-coder")).startswith("pods/log is forbidden")
 
 
-def test_following_goes_on_with_containers_that_start_again_and_pods_that_are_new(talking: FakeApi) -> None:
+def test_following_goes_on_with_containers_that_start_again_and_pods_that_are_new(
+    talking: FakeApi, start: Start
+) -> None:
     following = start("logs", "qwen-coder", "-f", stderr=subprocess.DEVNULL)
     assert following.stdout is not None
     first = sorted(following.stdout.readline() for _ in range(4))
@@ -131,7 +133,7 @@ def test_following_goes_on_with_containers_that_start_again_and_pods_that_are_ne
     assert following.returncode == 130
 
 
-def test_what_has_ended_well_is_followed_once(talking: FakeApi) -> None:
+def test_what_has_ended_well_is_followed_once(talking: FakeApi, start: Start) -> None:
     item = objects.pod("target", suffix="new")
     item["spec"]["initContainers"] = [{"name": "fetch"}]
     item["status"]["initContainerStatuses"] = [{"name": "fetch", "state": {"terminated": {"exitCode": 0}}}]
@@ -147,7 +149,20 @@ def test_what_has_ended_well_is_followed_once(talking: FakeApi) -> None:
     assert talking.asked("container=fetch") == 1
 
 
-def test_whoever_reads_may_stop(talking: FakeApi) -> None:
+def test_following_outlives_an_api_server_that_does_not_answer(talking: FakeApi, start: Start) -> None:
+    following = start("logs", "qwen-coder", "-f", "--role", "draft")
+    assert following.stdout is not None
+    assert following.stderr is not None
+    assert [following.stdout.readline() for _ in range(2)][-1] == "draft/6d4f-x2x9z ready\n"
+    talking.broken = True
+    assert "no answer, asking again: the server is busy" in following.stderr.readline()
+    talking.logs["qwen-coder-draft-new", "draft"] = [line(30, "here as well")]
+    talking.add(objects.pod("draft", suffix="new"))
+    talking.broken = False
+    assert following.stdout.readline() == "draft/new        here as well\n"
+
+
+def test_whoever_reads_may_stop(talking: FakeApi, start: Start) -> None:
     """As `outrider logs | head -1` does."""
     talking.logs[TARGET, "target"] = [line(5, "x" * 1000)] * 2000
     following = start("logs", "qwen-coder")

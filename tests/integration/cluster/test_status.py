@@ -6,7 +6,7 @@ import json
 import signal
 
 import pytest
-from integration.cluster.conftest import failed, outrider, start
+from integration.cluster.conftest import Start, failed, outrider
 from support import cluster_objects as objects
 from support.fake_api import FakeApi
 from support.waiting import eventually
@@ -104,7 +104,7 @@ def test_a_list_without_the_right_to_count_replicas(served: FakeApi) -> None:
     assert "replicas: deployments is forbidden" in result.stderr
 
 
-def test_a_watch_prints_what_has_changed_until_a_signal(served: FakeApi) -> None:
+def test_a_watch_prints_what_has_changed_until_a_signal(served: FakeApi, start: Start) -> None:
     served.objects[0]["status"]["conditions"][1]["status"] = "False"
     watching = start("status", "qwen-coder", "--watch", "--json")
     assert watching.stdout is not None
@@ -118,7 +118,7 @@ def test_a_watch_prints_what_has_changed_until_a_signal(served: FakeApi) -> None
     assert "no SpeculativeModel qwen-coder in namespace chat" in errors
 
 
-def test_a_watch_outlives_an_api_server_that_does_not_answer(served: FakeApi) -> None:
+def test_a_watch_outlives_an_api_server_that_does_not_answer(served: FakeApi, start: Start) -> None:
     watching = start("status", "--watch", "--json")
     assert watching.stdout is not None
     assert watching.stderr is not None

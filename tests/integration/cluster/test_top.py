@@ -9,7 +9,7 @@ import signal
 from typing import Any
 
 import pytest
-from integration.cluster.conftest import outrider, start
+from integration.cluster.conftest import Start, outrider
 from support import cluster_objects as objects
 from support.fake_api import FakeApi
 
@@ -140,7 +140,7 @@ def test_no_model_at_all() -> None:
 
 
 @pytest.mark.usefixtures("busy")
-def test_in_a_terminal_it_goes_on_until_a_signal() -> None:
+def test_in_a_terminal_it_goes_on_until_a_signal(start: Start) -> None:
     ours, theirs = pty.openpty()
     running = start("top", "--interval", "0.1", stdout=theirs, stderr=theirs)
     os.close(theirs)
