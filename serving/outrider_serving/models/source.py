@@ -69,7 +69,7 @@ def fetch(
     except FetchError as error:
         raise FetchError(f"{uri}: {error}") from None
     except OSError as error:
-        # Where the volume has no locks, another may have been faster.
+        # Where the volume has no locks, another may have taken the files away, into their place.
         if not _is_there(directory, uri, revision):
             raise FetchError(f"{uri}: {directory}: {_cause(error)}") from None
     note(f"{uri}: ready in {directory}")
@@ -101,7 +101,12 @@ def _fetch(uri: str, directory: Path, revision: str | None, mirror: str | None, 
         with open_progress(uri, sum(file.size_bytes for file in files)) as progress:
             download(remote, files, staging, progress)
     (staging / MARK).write_text(json.dumps({"uri": uri, "revision": revision}) + "\n", encoding="utf-8")
-    staging.rename(directory)
+    try:
+        staging.rename(directory)
+    except OSError:
+        if not _is_there(directory, uri, revision):
+            raise
+        shutil.rmtree(staging, ignore_errors=True)  # another was faster, where the volume has no locks
 
 
 def _copied_from_url(uri: str, directory: Path, mirror: str | None) -> Path | None:
