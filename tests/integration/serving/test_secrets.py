@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -85,6 +87,29 @@ def test_both_commands_with_all_their_secrets(tmp_path: Path) -> None:
     said = "".join(each.read_text() for each in log.values())
     for secret in ("sk-alice", "sk-bob", "PRIVATE", "BEGIN"):
         assert secret not in said
+
+
+def test_who_is_turned_away_cannot_fill_the_log(tmp_path: Path) -> None:
+    model = f"file://{tiny_llama_dir(tmp_path / 'model')}"
+    folder = mount(tmp_path / "draft", identity_files(authority(), name=NAME))
+    port, http_port = free_port(), free_port()
+    flags = [f"--model={model}", "--host=127.0.0.1", f"--port={port}", f"--http-port={http_port}"]
+    with running("draft", tmp_path / "log", *flags, f"--identity={folder}"):
+
+        def ready() -> bool:
+            try:
+                return httpx.get(f"http://127.0.0.1:{http_port}/ready", trust_env=False).is_success
+            except httpx.TransportError:
+                return False
+
+        eventually("a draft that is ready", ready)
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", port)) as stranger:
+                stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                while stranger.recv(4096):
+                    pass
+    events = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert events == ["model loaded", "drafting"]
 
 
 @pytest.mark.parametrize("role", ["draft", "target"])
