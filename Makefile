@@ -9,6 +9,7 @@ SAMPLE ?= qwen-coder
 PAIR ?= q
 STREAMS ?= 1,4,8,16,32
 MINUTES ?= 0
+export CLUSTER ?=
 BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM ?= false
 
@@ -46,8 +47,12 @@ run: install ## Serve a sample on this machine: SAMPLE=qwen-coder (default) or s
 	@$(BIN)/outrider-models prepare $(patsubst qwen-coder%,qwen-coder,$(SAMPLE))
 	@exec $(BIN)/outrider up manifests/samples/$(SAMPLE).yaml
 
+.PHONY: cluster
+cluster: install ## Find the control plane that the tests of the operator run on, or build it (ten minutes, once); CLUSTER=none: do without
+	@test "$(CLUSTER)" = none || { cd tests && ../$(BIN)/python -m cluster get; }
+
 .PHONY: test
-test: test-unit models ## Run every test, the fast ones first
+test: test-unit models cluster ## Run every test, the fast ones first
 	@$(BIN)/python -m pytest tests/integration tests/e2e
 
 .PHONY: test-unit
@@ -97,6 +102,11 @@ bench-soak: MINUTES = 10
 bench-soak: install ## Many streams for minutes, cut short at random: PAIR=q|s JSON=FILE [STREAMS=64] [MINUTES=10]
 	@$(BIN)/outrider-models prepare $(BENCH_MODELS)
 	@cd tests && ../$(BIN)/python -m benchmarks.soak --pair $(PAIR) --json $(abspath $(JSON)) --streams $(STREAMS) --minutes $(MINUTES)
+
+.PHONY: bench-operator
+bench-operator: JSON ?= bench-operator.json
+bench-operator: cluster ## Many models through one operator on a real API server: JSON=FILE [MODELS=50,200,500]
+	@cd tests && ../$(BIN)/python -m benchmarks.reconcile --json $(abspath $(JSON)) $(if $(MODELS),--models $(MODELS))
 
 .PHONY: figures
 figures: install ## Draw what was measured, as PNG beside it: JSON="FILE..."

@@ -20,19 +20,24 @@ import platformdirs
 from cluster.errors import NoCluster
 
 VERSION = "1.20.2"
-PROGRAMS = ("kube-apiserver", "kube-controller-manager")
-PACKAGES = ("golang-go", "rsync", "etcd-server", "golang-github-modern-go-reflect2-dev")
+ETCD = "etcd"
+PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kubectl")
+PACKAGES = ("golang-go", "rsync", "make", "openssl", "dpkg-dev", "golang-github-modern-go-reflect2-dev")
 KUBERNETES = "k8s.io/kubernetes"
-REMEDY = "set KUBEBUILDER_ASSETS to a folder with etcd and kube-apiserver, or KUBECONFIG to a cluster meant for tests"
+REMEDY = (
+    "set KUBEBUILDER_ASSETS to a folder with etcd and kube-apiserver, "
+    "KUBECONFIG to a cluster meant for tests, or CLUSTER=none"
+)
 
 
 @dataclass(frozen=True)
 class Assets:
-    """Paths of the binaries. controller_manager is None where a given folder has none."""
+    """Paths of the binaries."""
 
     etcd: Path
     apiserver: Path
-    controller_manager: Path | None
+    controller_manager: Path
+    kubectl: Path
 
 
 def cache_folder() -> Path:
@@ -43,20 +48,21 @@ def find_assets() -> Assets | None:
     """What KUBEBUILDER_ASSETS names, else what was built before; None where there is neither. Raises NoCluster."""
     given = os.environ.get("KUBEBUILDER_ASSETS")
     if given:
-        folder = Path(given)
-        missing = [name for name in ("etcd", "kube-apiserver") if not (folder / name).is_file()]
+        found = {name: _given(Path(given), name) for name in (ETCD, *PROGRAMS)}
+        missing = [name for name, path in found.items() if path is None]
         if missing:
-            raise NoCluster(f"KUBEBUILDER_ASSETS: {folder} holds no {' and no '.join(missing)}; name another folder")
-        return Assets(folder / "etcd", folder / "kube-apiserver", _file(folder / "kube-controller-manager"))
-    etcd = shutil.which("etcd")
-    built = [cache_folder() / name for name in PROGRAMS]
-    if etcd is None or not all(program.is_file() for program in built):
-        return None
-    return Assets(Path(etcd), *built)
+            raise NoCluster(f"KUBEBUILDER_ASSETS: no {' and no '.join(missing)} in {given} or on the PATH; {REMEDY}")
+        return Assets(*(path for path in found.values() if path is not None))
+    etcd, *built = [cache_folder() / name for name in (ETCD, *PROGRAMS)]
+    return Assets(etcd, *built) if all(program.is_file() for program in (etcd, *built)) else None
 
 
-def _file(path: Path) -> Path | None:
-    return path if path.is_file() else None
+def _given(folder: Path, name: str) -> Path | None:
+    """setup-envtest's folder has no controller manager; that of the PATH does as well."""
+    if (folder / name).is_file():
+        return folder / name
+    on_path = shutil.which(name)
+    return None if on_path is None else Path(on_path)
 
 
 def get_assets() -> Assets:
@@ -76,30 +82,31 @@ def build() -> None:
     """Installs the packages, fetches the source, builds, and keeps the binaries. Raises NoCluster."""
     with tempfile.TemporaryDirectory(prefix="outrider-kubernetes-") as folder:
         work = Path(folder)
+        made = work / "bin"
+        made.mkdir()
         steps = Steps(6)
-        steps.begin("packages")
-        _apt(work, "install", "--yes", "--no-install-recommends", *PACKAGES)
-        steps.begin("source")
-        tree = _source(work)
-        steps.begin("patches")
+        steps.begin("Debian's packages: Go, make, rsync")
+        apt = Apt(work)
+        apt("update")
+        apt("install", "--yes", "--no-install-recommends", *PACKAGES)
+        steps.begin("etcd")
+        _unpack_etcd(apt, work, made)
+        steps.begin("the source of Kubernetes")
+        tree = _source(apt, work)
         _mend(tree)
         env = _go_environment(work)
         steps.begin("OpenAPI definitions")
         _run(["make", "gen_openapi"], tree, {**env, **_stamp()})
-        steps.begin(" and ".join(PROGRAMS))
-        _run(
-            ["go", "build", "-ldflags", _ldflags(), "-o", f"{work}/bin/", *(f"./cmd/{name}" for name in PROGRAMS)],
-            tree,
-            env,
-        )
-        steps.begin("cache")
-        target = cache_folder()
-        target.mkdir(parents=True, exist_ok=True)
-        for name in PROGRAMS:
+        steps.begin(f"{' and '.join(PROGRAMS)}, the longest step")
+        packages = [f"./cmd/{name}" for name in PROGRAMS]
+        _run(["go", "build", "-ldflags", _ldflags(), "-o", f"{made}/", *packages], tree, env)
+        steps.begin(f"kept in {cache_folder()}")
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        for name in (ETCD, *PROGRAMS):
             # Moved into place: a build that is cut leaves no half binary behind.
-            partial = target / f"{name}.partial"
-            shutil.copy2(work / "bin" / name, partial)
-            partial.replace(target / name)
+            partial = cache_folder() / f"{name}.partial"
+            shutil.copy2(made / name, partial)
+            partial.replace(cache_folder() / name)
 
 
 class Steps:
@@ -114,19 +121,31 @@ class Steps:
         print(f"test cluster {self._done}/{self._total}: {what}", file=sys.stderr, flush=True)
 
 
-def _apt(work: Path, *arguments: str) -> None:
-    _run(["apt-get", "-qq", *arguments], work, {"DEBIAN_FRONTEND": "noninteractive"})
+class Apt:
+    """apt-get over package lists of its own, which name the sources as well; the machine's lists stay as they are."""
+
+    def __init__(self, work: Path) -> None:
+        self._work = work
+        listed, lists = work / "sources.list", work / "lists"
+        listed.write_text(_with_sources(), encoding="utf-8")
+        (lists / "partial").mkdir(parents=True)
+        self._options = [f"-oDir::Etc::sourcelist={listed}", "-oDir::Etc::sourceparts=-", f"-oDir::State::lists={lists}"]
+
+    def __call__(self, *arguments: str) -> None:
+        _run(["apt-get", "-qq", *self._options, *arguments], self._work, {"DEBIAN_FRONTEND": "noninteractive"})
 
 
-def _source(work: Path) -> Path:
+def _unpack_etcd(apt: Apt, work: Path, into: Path) -> None:
+    """Unpacked, not installed: the package would start a server of its own."""
+    apt("download", "etcd-server")
+    (package,) = work.glob("etcd-server_*.deb")
+    _run(["dpkg-deb", "--extract", str(package), str(work / "etcd")], work, {})
+    shutil.copy2(work / "etcd" / "usr" / "bin" / ETCD, into / ETCD)
+
+
+def _source(apt: Apt, work: Path) -> Path:
     """The unpacked tree, where GOPATH mode looks for it."""
-    listed = work / "sources.list"
-    listed.write_text(_with_sources(), encoding="utf-8")
-    lists = work / "lists"
-    (lists / "partial").mkdir(parents=True)
-    options = [f"-oDir::Etc::sourcelist={listed}", "-oDir::Etc::sourceparts=-", f"-oDir::State::lists={lists}"]
-    _apt(work, *options, "update")
-    _apt(work, *options, "source", "--download-only", "kubernetes")
+    apt("source", "--download-only", "kubernetes")
     (archive,) = work.glob("kubernetes_*.orig.tar.*")
     tree = work / "go" / "src" / KUBERNETES
     tree.mkdir(parents=True)
@@ -135,14 +154,14 @@ def _source(work: Path) -> Path:
 
 
 def _with_sources() -> str:
-    """A deb-src line for each mirror of this machine's Debian."""
+    """The mirrors of this machine's Debian, each with its sources."""
     lines = []
     for file in (Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*.list")):
         if file.is_file():
             lines += [line for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("deb ")]
     for file in Path("/etc/apt/sources.list.d").glob("*.sources"):
         lines += _deb822(file.read_text(encoding="utf-8"))
-    return "\n".join(f"deb-src {line.removeprefix('deb ')}" for line in lines) + "\n"
+    return "".join(f"{line}\ndeb-src {line.removeprefix('deb ')}\n" for line in lines)
 
 
 def _deb822(text: str) -> Iterable[str]:
@@ -167,7 +186,7 @@ def _mend(tree: Path) -> None:
 
 
 def _go_environment(work: Path) -> dict[str, str]:
-    return {"GO111MODULE": "off", "CGO_ENABLED": "0", "GOPATH": str(work / "go"), "GOFLAGS": ""}
+    return {"GO111MODULE": "off", "CGO_ENABLED": "0", "GOPATH": str(work / "go"), "GOCACHE": str(work / "go-cache")}
 
 
 def _stamp() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import shutil
 import socket
@@ -14,6 +15,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 import yaml
 
@@ -30,8 +32,39 @@ def free_port() -> int:
         return port
 
 
+class Cluster(Protocol):
+    """What the tests need of one. `kubeconfig` is the administrator's."""
+
+    kubeconfig: Path
+    kubectl: Path
+
+    def kubeconfig_for(self, token: str, path: Path) -> Path:
+        """Writes a kubeconfig for the bearer of a token."""
+        ...
+
+
+class GivenCluster:
+    """The one that KUBECONFIG names. A `Cluster`."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        """Raises NoCluster."""
+        on_path = shutil.which("kubectl")
+        if on_path is None:
+            raise NoCluster("KUBECONFIG is given, and there is no kubectl; install it")
+        self.kubeconfig = kubeconfig
+        self.kubectl = Path(on_path)
+
+    def kubeconfig_for(self, token: str, path: Path) -> Path:
+        command = [self.kubectl, f"--kubeconfig={self.kubeconfig}", "config", "view", "--minify", "--flatten", "-o=json"]
+        shown = subprocess.run(command, check=True, capture_output=True, text=True)
+        content = json.loads(shown.stdout)
+        (context,) = content["contexts"]
+        content["users"] = [{"name": context["context"]["user"], "user": {"token": token}}]
+        return _private(path, yaml.safe_dump(content))
+
+
 class ControlPlane:
-    """With RBAC on. `kubeconfig` is the administrator's; `kubeconfig_for` that of anybody with a token."""
+    """One of our own, with RBAC on. A `Cluster`."""
 
     def __init__(self, assets: Assets) -> None:
         self._assets = assets
@@ -42,6 +75,7 @@ class ControlPlane:
         self._admin_token = secrets.token_hex(16)
         self.server = f"https://127.0.0.1:{self._port}"
         self.kubeconfig = self._folder / "admin.kubeconfig"
+        self.kubectl = assets.kubectl
 
     def __enter__(self) -> ControlPlane:
         """Raises NoCluster, with the end of what the program that failed had to say."""
@@ -75,7 +109,6 @@ class ControlPlane:
                 return
 
     def kubeconfig_for(self, token: str, path: Path) -> Path:
-        """Writes a kubeconfig for the bearer of a token."""
         content = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -84,9 +117,7 @@ class ControlPlane:
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "user"}}],
             "current-context": "test",
         }
-        path.write_text(yaml.safe_dump(content), encoding="utf-8")
-        path.chmod(0o600)
-        return path
+        return _private(path, yaml.safe_dump(content))
 
     @property
     def _ca(self) -> Path:
@@ -99,9 +130,7 @@ class ControlPlane:
     def _keys(self) -> None:
         key = ["openssl", "genrsa", "-out", str(self._service_account_key), "2048"]
         subprocess.run(key, check=True, capture_output=True)
-        tokens = self._folder / "tokens.csv"
-        tokens.write_text(f"{self._admin_token},admin,admin,system:masters\n", encoding="utf-8")
-        tokens.chmod(0o600)
+        _private(self._folder / "tokens.csv", f"{self._admin_token},admin,admin,system:masters\n")
 
     def _start(self, name: str, command: Sequence[str | Path]) -> None:
         log = (self._folder / f"{name}.log").open("ab")
@@ -149,8 +178,6 @@ class ControlPlane:
         self._wait("apiserver", f"{self.server}/readyz", self._admin_token)
 
     def _start_controller_manager(self) -> None:
-        if self._assets.controller_manager is None:
-            return
         self._start(
             "controller-manager",
             [
@@ -178,3 +205,9 @@ class ControlPlane:
                 time.sleep(0.1)
         said = (self._folder / f"{name}.log").read_text(errors="replace").strip().splitlines()[-3:]
         raise NoCluster(f"{name} did not start: {' / '.join(said) or 'it said nothing'}")
+
+
+def _private(path: Path, content: str) -> Path:
+    path.touch(mode=0o600)
+    path.write_text(content, encoding="utf-8")
+    return path

@@ -23,6 +23,7 @@ class MemoryKube:
     def __init__(self) -> None:
         self.objects: dict[Place, Object] = {}
         self.writes: list[tuple[str, Place]] = []
+        self.events: list[Object] = []
         self.before: Callable[[str], None] = lambda _: None
         self._versions = itertools.count(1)
 
@@ -50,6 +51,9 @@ class MemoryKube:
 
     async def create(self, item: Object) -> Object:
         self.before("create")
+        if item["kind"] == "Event":
+            self.events.append(item)
+            return item
         if place_of(item) in self.objects:
             raise KubeError(409, "AlreadyExists", "it is there already")
         self.writes.append(("create", place_of(item)))

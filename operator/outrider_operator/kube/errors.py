@@ -23,3 +23,8 @@ class KubeError(Exception):
         """Whether the same call may well succeed later, unchanged."""
         later = (HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT)
         return self.status in (0, *later) or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+    @property
+    def namespace_ends(self) -> bool:
+        """The namespace is being deleted, and takes nothing new."""
+        return self.status == HTTPStatus.FORBIDDEN and "it is being terminated" in str(self)

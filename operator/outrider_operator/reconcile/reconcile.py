@@ -16,6 +16,7 @@ from outrider_operator.kube.kinds import kind_of
 from outrider_operator.reconcile.certificates import Certificates
 from outrider_operator.reconcile.conditions import ACCEPTED, READY, Finding
 from outrider_operator.reconcile.difference import difference, identity
+from outrider_operator.reconcile.events import Said, event, repairs, transitions
 from outrider_operator.reconcile.owner import foreign, owned_by
 from outrider_operator.reconcile.queue import Again
 from outrider_operator.reconcile.status import accepted, findings, patch, status
@@ -53,6 +54,8 @@ class Reconciler:
         try:
             return await self._reconcile(model)
         except KubeError as error:
+            if error.namespace_ends:
+                return None  # what is here goes with it, and the server takes nothing new
             log.warning("reconcile failed", namespace=key.namespace, model=key.name, error=str(error))
             if not error.passing:
                 await self._say_refused(model, error)
@@ -89,12 +92,16 @@ class Reconciler:
 
     async def _bring(self, model: Object, wanted: Sequence[Object]) -> bool:
         """Writes what differs, and whether anything did."""
-        todo = difference(wanted, self._store.owned(model["metadata"]["uid"]))
+        uid = model["metadata"]["uid"]
+        there = self._store.owned(uid)
+        todo = difference(wanted, there)
+        said = repairs(todo.apply, there, self._store.lost(uid))
         for item in todo.apply:
             self._store.child_seen(await self._kube.apply(item))
         for item in todo.prune:
             await self._kube.delete(item)
-            self._store.child_gone(item)
+            self._store.child_gone(item, by_us=True)
+        await self._tell(model, said)
         return not todo.empty
 
     async def _say(self, model: Object, typed: SpeculativeModel | None, accepted_: Finding) -> None:
@@ -120,7 +127,17 @@ class Reconciler:
     async def _write(self, model: Object, after: Object) -> None:
         changed = patch(model.get("status") or {}, after)
         if changed:
+            before = (model.get("status") or {}).get("conditions") or []
             self._store.model_seen(await self._kube.merge_status(model, changed))
+            await self._tell(model, transitions(before, after["conditions"]))
+
+    async def _tell(self, model: Object, all_said: Sequence[Said]) -> None:
+        """An Event that cannot be written is not worth trying again: what it says is in the status as well."""
+        for said in all_said:
+            try:
+                await self._kube.create(event(model, said, self._now()))
+            except KubeError as error:
+                log.warning("event not written", reason=said.reason, model=model["metadata"]["name"], error=str(error))
 
 
 def _runs_draft(children: Sequence[Object]) -> bool:

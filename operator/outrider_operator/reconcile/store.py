@@ -36,6 +36,7 @@ class Store:
     def __init__(self) -> None:
         self._models: dict[Key, Object] = {}
         self._owned: dict[str, dict[tuple[str, str], Object]] = defaultdict(dict)
+        self._lost: dict[str, set[tuple[str, str]]] = defaultdict(set)
 
     def model(self, key: Key) -> Object | None:
         return self._models.get(key)
@@ -47,6 +48,10 @@ class Store:
     def owned(self, uid: str) -> list[Object]:
         """The objects of the model with this uid."""
         return list(self._owned.get(uid, {}).values())
+
+    def lost(self, uid: str) -> frozenset[tuple[str, str]]:
+        """Kind and name of the model's objects that somebody else has deleted, and that are not there again."""
+        return frozenset(self._lost.get(uid, ()))
 
     def key_of_owner(self, item: Object) -> Key | None:
         """Which model has to be looked at when this object has changed."""
@@ -65,6 +70,7 @@ class Store:
     def model_gone(self, model: Object) -> None:
         key = key_of(model)
         self._owned.pop(model["metadata"]["uid"], None)
+        self._lost.pop(model["metadata"]["uid"], None)
         held = self._models.get(key)
         if held is not None and held["metadata"]["uid"] == model["metadata"]["uid"]:
             del self._models[key]
@@ -77,12 +83,16 @@ class Store:
         name = (item["kind"], item["metadata"]["name"])
         if name not in held or held[name]["metadata"]["uid"] != item["metadata"]["uid"] or _newer(item, held[name]):
             held[name] = _lean(item)
+            self._lost[uid].discard(name)
 
-    def child_gone(self, item: Object) -> None:
-        held = self._owned.get(owner_uid(item) or "", {})
+    def child_gone(self, item: Object, by_us: bool = False) -> None:
+        uid = owner_uid(item) or ""
+        held = self._owned.get(uid, {})
         name = (item["kind"], item["metadata"]["name"])
         if name in held and held[name]["metadata"]["uid"] == item["metadata"]["uid"]:
             del held[name]
+            if not by_us:
+                self._lost[uid].add(name)
 
 
 def _newer(item: Object, other: Object) -> bool:

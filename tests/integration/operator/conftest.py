@@ -2,117 +2,120 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import time
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cluster.assets import get_assets
-from cluster.control_plane import ControlPlane, free_port
+import yaml
+from cluster.choice import chosen_cluster, without_cluster
+from cluster.control_plane import Cluster, ControlPlane
+from cluster.errors import NoCluster
+from cluster.kubectl import Kubectl
+from cluster.operator_process import SYSTEM, Operator, install, token
+from cluster.proxy import FaultyProxy
 
-ROOT = Path(__file__).parents[3]
-CRD = ROOT / "crds" / "speculativemodels.outrider.dev.yaml"
-RBAC = ROOT / "manifests" / "operator" / "rbac.yaml"
-SYSTEM = "outrider-system"
-WAIT_S = 60
-
-
-class Kubectl:
-    """The real kubectl, as one user."""
-
-    def __init__(self, kubeconfig: Path, folder: Path) -> None:
-        self._kubeconfig = kubeconfig
-        self._folder = folder
-
-    def __call__(self, *arguments: str, stdin: str | None = None, ok: bool = True) -> str:
-        """What it prints. Fails the test with what it says when it fails, unless that is what is wanted."""
-        command = ["kubectl", f"--kubeconfig={self._kubeconfig}", f"--cache-dir={self._folder}", *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
-        if ok:
-            assert done.returncode == 0, done.stderr
-        return done.stdout if ok else done.stdout + done.stderr
-
-    def read(self, *arguments: str) -> Any:
-        return json.loads(self("get", *arguments, "-o", "json"))
-
-    def until(self, holds: Callable[[], bool], what: str) -> None:
-        """Waits for what the cluster is to come to."""
-        end = time.monotonic() + WAIT_S
-        while not holds():
-            assert time.monotonic() < end, f"not within {WAIT_S} s: {what}"
-            time.sleep(0.1)
+HERE = Path(__file__).parent
+NOT_RUN = pytest.StashKey[int]()
 
 
-class Operator:
-    """`outrider-operator` as a process."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """CLUSTER=none takes these tests out; what was not run is told at the end."""
+    if not without_cluster():
+        return
+    ours = [item for item in items if item.path.is_relative_to(HERE)]
+    config.stash[NOT_RUN] = len(ours)
+    config.hook.pytest_deselected(items=ours)
+    items[:] = [item for item in items if item not in ours]
 
-    def __init__(self, kubeconfig: Path, log: Path, *flags: str) -> None:
-        self.port = free_port()
-        self.log = log
-        self._command = [
-            *(sys.executable, "-m", "outrider_operator", "--host=127.0.0.1", f"--port={self.port}"),
-            *(f"--lease-namespace={SYSTEM}", *flags),
-        ]
-        self._env = {**os.environ, "KUBECONFIG": str(kubeconfig)}
-        self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self._command, env=self._env, stdout=log, stderr=log)
-
-    def end(self, kill: bool = False) -> None:
-        assert self.process is not None
-        (self.process.kill if kill else self.process.terminate)()
-        self.process.wait(20)
-        self.process = None
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    count = terminalreporter.config.stash.get(NOT_RUN, 0)
+    if count:
+        terminalreporter.section("CLUSTER=none")
+        terminalreporter.write_line(f"NOT RUN: {count} tests of tests/integration/operator, which need a cluster")
 
 
 @pytest.fixture(scope="session")
-def control_plane() -> Iterator[ControlPlane]:
-    with ControlPlane(get_assets()) as running:
-        yield running
+def cluster() -> Iterator[Cluster]:
+    try:
+        with chosen_cluster() as running:
+            yield running
+    except NoCluster as error:
+        pytest.exit(f"no test cluster: {error}", returncode=2)
 
 
 @pytest.fixture(scope="session")
-def kubectl(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
-    administrator = Kubectl(control_plane.kubeconfig, tmp_path_factory.mktemp("kubectl"))
-    # Servers before 1.25 do not know the rules in CEL, and drop them.
-    administrator("apply", "--validate=false", "-f", str(CRD))
-    administrator("create", "namespace", SYSTEM)
-    administrator("apply", "-f", str(RBAC))
-    administrator("wait", "--for=condition=Established", "crd/speculativemodels.outrider.dev")
+def control_plane(cluster: Cluster) -> ControlPlane:
+    """A server of our own, which may be stopped."""
+    if not isinstance(cluster, ControlPlane):
+        pytest.skip("the cluster of KUBECONFIG is not ours to stop")
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def kubectl(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
+    administrator = Kubectl(cluster.kubectl, cluster.kubeconfig, tmp_path_factory.mktemp("kubectl"))
+    install(administrator)
     return administrator
 
 
 @pytest.fixture(scope="session")
-def operators_kubeconfig(
-    control_plane: ControlPlane, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    path = f"/api/v1/namespaces/{SYSTEM}/serviceaccounts/outrider-operator/token"
-    request = json.dumps({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}})
-    answer = kubectl("create", f"--raw={path}", "-f", "-", stdin=request)
-    token = json.loads(answer)["status"]["token"]
-    return control_plane.kubeconfig_for(token, tmp_path_factory.mktemp("operator") / "kubeconfig")
+def operators_token(kubectl: Kubectl) -> str:
+    return token(kubectl, SYSTEM, "outrider-operator")
+
+
+@pytest.fixture(scope="session")
+def operators_kubeconfig(cluster: Cluster, operators_token: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cluster.kubeconfig_for(operators_token, tmp_path_factory.mktemp("operator") / "kubeconfig")
+
+
+StartOperator = Callable[..., Operator]
 
 
 @pytest.fixture
-def operator(operators_kubeconfig: Path, tmp_path: Path) -> Iterator[Operator]:
-    running = Operator(operators_kubeconfig, tmp_path / "operator.log")
-    running.start()
-    yield running
-    if running.process is not None:
-        running.end()
-    print(running.log.read_text(encoding="utf-8"))
+def start_operator(operators_kubeconfig: Path, tmp_path: Path) -> Iterator[StartOperator]:
+    """Starts an operator, as often as wanted; flags, and `kubeconfig` where it is to be another than its own."""
+    started: list[Operator] = []
+
+    def start(*flags: str, kubeconfig: Path = operators_kubeconfig) -> Operator:
+        operator = Operator(kubeconfig, tmp_path / f"operator-{len(started)}.log", *flags)
+        operator.start()
+        started.append(operator)
+        return operator
+
+    yield start
+    for operator in started:
+        operator.end()
+        print(operator.log.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def operator(start_operator: StartOperator) -> Operator:
+    return start_operator()
+
+
+@pytest.fixture
+def proxy(control_plane: ControlPlane) -> Iterator[FaultyProxy]:
+    with FaultyProxy(control_plane.server) as running:
+        yield running
+
+
+@pytest.fixture
+def through_proxy(
+    control_plane: ControlPlane, proxy: FaultyProxy, operators_token: str, tmp_path: Path
+) -> Path:
+    """The operator's kubeconfig with the proxy in place of the server."""
+    path = control_plane.kubeconfig_for(operators_token, tmp_path / "proxied")
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content["clusters"][0]["cluster"] = {"server": proxy.url}
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
 
 
 @pytest.fixture
 def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
-    name = request.node.name.replace("_", "-").lower()[:50].rstrip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:40].strip("-")
     kubectl("create", "namespace", name)
     yield name
     kubectl("delete", "namespace", name, "--wait=false")

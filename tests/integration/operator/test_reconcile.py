@@ -2,72 +2,122 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+import time
 
-from integration.operator.conftest import Kubectl, Operator
+from integration.operator.cluster_state import (
+    EXPECTED,
+    NAME,
+    children,
+    condition,
+    events,
+    patch,
+    sample,
+    until_complete,
+    until_ready,
+)
+from cluster.kubectl import Kubectl
+from cluster.operator_process import Operator
 
-SAMPLE = Path(__file__).parents[3] / "manifests" / "samples" / "qwen-coder.yaml"
-CHILDREN = "deployments,services,serviceaccounts,networkpolicies"
-OURS = "app.kubernetes.io/managed-by=outrider-operator"
-
-
-def children(kubectl: Kubectl, namespace: str) -> dict[str, Any]:
-    found = kubectl.read(CHILDREN, "-n", namespace, "-l", OURS)["items"]
-    return {f"{item['kind']}/{item['metadata']['name']}": item for item in found}
-
-
-def condition(kubectl: Kubectl, namespace: str, name: str) -> dict[str, Any]:
-    status = kubectl.read("smodel/qwen-coder", "-n", namespace).get("status", {})
-    return next((each for each in status.get("conditions", []) if each["type"] == name), {"status": "", "reason": ""})
+IMAGE = "jsonpath={.spec.template.spec.containers[0].image}"
 
 
-def pods_are_ready(kubectl: Kubectl, namespace: str) -> None:
-    """What kubelets would say: there are none here."""
-    for role in ("draft", "target"):
-        item = kubectl.read(f"deployment/qwen-coder-{role}", "-n", namespace)
-        counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 1)
-        path = f"/apis/apps/v1/namespaces/{namespace}/deployments/qwen-coder-{role}/status"
-        item["status"] = {"observedGeneration": item["metadata"]["generation"], **counts}
-        kubectl("replace", f"--raw={path}", "-f", "-", stdin=json.dumps(item))
-
-
-EXPECTED = {
-    "Deployment/qwen-coder-draft",
-    "Deployment/qwen-coder-target",
-    "NetworkPolicy/qwen-coder-draft",
-    "NetworkPolicy/qwen-coder-target",
-    "Service/qwen-coder-draft",
-    "Service/qwen-coder-target",
-    "ServiceAccount/qwen-coder-target",
-}
-
-
-def test_a_model_is_applied_repaired_changed_and_deleted(kubectl: Kubectl, operator: Operator, namespace: str) -> None:
-    kubectl("apply", "--validate=false", "-n", namespace, "-f", str(SAMPLE))
-    kubectl.until(lambda: set(children(kubectl, namespace)) == EXPECTED, "all children")
+def test_a_model_comes_about_becomes_ready_and_goes_with_all_it_had(
+    kubectl: Kubectl, operator: Operator, namespace: str
+) -> None:
+    kubectl.apply(namespace, sample())
+    until_complete(kubectl, namespace)
     kubectl.until(lambda: condition(kubectl, namespace, "Accepted")["status"] == "True", "Accepted")
     assert condition(kubectl, namespace, "Ready")["reason"] == "TargetNotReady"
-
-    uids = {name: item["metadata"]["uid"] for name, item in children(kubectl, namespace).items()}
-    kubectl("delete", "service", "qwen-coder-draft", "-n", namespace)
-    kubectl.until(lambda: set(children(kubectl, namespace)) == EXPECTED, "the Service is put back")
-    after = {name: item["metadata"]["uid"] for name, item in children(kubectl, namespace).items()}
-    assert {name for name in uids if uids[name] != after[name]} == {"Service/qwen-coder-draft"}
-
-    path = "{.spec.template.spec.containers[0].image}"
-    image = kubectl("get", "deployment", "qwen-coder-target", "-n", namespace, "-o", f"jsonpath={path}")
-    kubectl("set", "image", "deployment/qwen-coder-target", "target=another", "-n", namespace)
-
-    def there() -> str:
-        return kubectl("get", "deployment", "qwen-coder-target", "-n", namespace, "-o", f"jsonpath={path}")
-
-    kubectl.until(lambda: there() == image, "the image is put back")
-
-    off = '{"spec": {"speculation": {"mode": "Off"}}}'
-    kubectl("patch", "smodel", "qwen-coder", "-n", namespace, "--type=merge", "-p", off)
-    kubectl.until(lambda: not [name for name in children(kubectl, namespace) if name.endswith("-draft")], "no draft")
-
-    kubectl("delete", "smodel", "qwen-coder", "-n", namespace)
+    until_ready(kubectl, namespace)
+    kubectl("wait", "--for=condition=Ready", "--timeout=10s", f"smodel/{NAME}", "-n", namespace)
+    kubectl.until(lambda: "Ready" in events(kubectl, namespace), "people are told")
+    kubectl("delete", "smodel", NAME, "-n", namespace)
     kubectl.until(lambda: not children(kubectl, namespace), "everything is gone")
+    assert operator.process is not None
+    assert operator.process.poll() is None
+
+
+def test_each_child_is_written_once_and_at_rest_nothing_is(
+    kubectl: Kubectl, operator: Operator, namespace: str
+) -> None:
+    kubectl.until(lambda: operator.leads, "it leads")
+    before = operator.writes
+    kubectl.apply(namespace, sample())
+    until_complete(kubectl, namespace)
+    kubectl.until(lambda: condition(kubectl, namespace, "Accepted")["status"] == "True", "Accepted")
+    written = operator.writes - before
+    assert written == len(EXPECTED) + 1, "every child, and the status"
+    time.sleep(3)
+    assert operator.writes - before == written
+
+
+def test_drift_is_put_back_and_told(kubectl: Kubectl, operator: Operator, namespace: str) -> None:
+    kubectl.apply(namespace, sample())
+    until_complete(kubectl, namespace)
+    before = {name: item["metadata"]["uid"] for name, item in children(kubectl, namespace).items()}
+    kubectl("delete", "service", f"{NAME}-draft", "-n", namespace)
+    until_complete(kubectl, namespace)
+    after = {name: item["metadata"]["uid"] for name, item in children(kubectl, namespace).items()}
+    assert {name for name in before if before[name] != after[name]} == {f"Service/{NAME}-draft"}
+
+    def image() -> str:
+        return kubectl("get", "deployment", f"{NAME}-target", "-n", namespace, "-o", IMAGE)
+
+    ours = image()
+    kubectl("set", "image", f"deployment/{NAME}-target", "target=another", "-n", namespace)
+    kubectl.until(lambda: image() == ours, "the image is put back")
+    kubectl.until(lambda: {"Restored", "Repaired"} <= set(events(kubectl, namespace)), "both are told")
+
+
+def test_what_others_set_on_a_child_stays_theirs(kubectl: Kubectl, operator: Operator, namespace: str) -> None:
+    kubectl.apply(namespace, sample())
+    until_complete(kubectl, namespace)
+    kubectl("annotate", "deployment", f"{NAME}-target", "team=chat", "-n", namespace)
+    patch(kubectl, namespace, {"target": {"maxNumSeqs": 3}})
+    arguments = "jsonpath={.spec.template.spec.containers[0].args}"
+
+    def told() -> bool:
+        return "--max-num-seqs=3" in kubectl("get", "deployment", f"{NAME}-target", "-n", namespace, "-o", arguments)
+
+    kubectl.until(told, "the change")
+    item = children(kubectl, namespace)[f"Deployment/{NAME}-target"]
+    assert item["metadata"]["annotations"]["team"] == "chat"
+
+
+def test_without_a_draft_its_objects_are_pruned_and_come_back_with_it(
+    kubectl: Kubectl, operator: Operator, namespace: str
+) -> None:
+    kubectl.apply(namespace, sample())
+    until_complete(kubectl, namespace)
+    patch(kubectl, namespace, {"speculation": {"mode": "Off"}})
+    kubectl.until(lambda: not [name for name in children(kubectl, namespace) if name.endswith("-draft")], "no draft")
+    patch(kubectl, namespace, {"speculation": {"mode": "Auto"}})
+    until_complete(kubectl, namespace)
+
+
+def test_a_bad_spec_is_refused_by_name_and_what_runs_stays(
+    kubectl: Kubectl, operator: Operator, namespace: str
+) -> None:
+    kubectl.apply(namespace, sample())
+    until_complete(kubectl, namespace)
+    before = {name: item["metadata"]["resourceVersion"] for name, item in children(kubectl, namespace).items()}
+    # A rule between two fields, which only CEL and the operator know: a server of 1.20 takes it.
+    patch(kubectl, namespace, {"speculation": {"maxDepth": 16, "maxBranches": 8, "maxNodes": 8}})
+    kubectl.until(lambda: condition(kubectl, namespace, "Accepted")["status"] == "False", "refused")
+    refused = condition(kubectl, namespace, "Accepted")
+    assert refused["message"].startswith("spec.speculation")
+    assert "maxNodes" in refused["message"]
+    assert refused["observedGeneration"] == 2
+    after = {name: item["metadata"]["resourceVersion"] for name, item in children(kubectl, namespace).items()}
+    unchanged = {name for name in before if name.split("/")[0] != "Deployment"}
+    assert {name: after[name] for name in unchanged} == {name: before[name] for name in unchanged}
+    generations = {item["metadata"]["generation"] for item in children(kubectl, namespace).values() if "spec" in item}
+    assert generations <= {1, None} or max(filter(None, generations)) == 1
+
+
+def test_an_object_of_another_is_not_taken(kubectl: Kubectl, operator: Operator, namespace: str) -> None:
+    kubectl("create", "service", "clusterip", f"{NAME}-target", "--tcp=80:80", "-n", namespace)
+    kubectl.apply(namespace, sample())
+    kubectl.until(lambda: condition(kubectl, namespace, "Accepted")["status"] == "False", "it says so")
+    assert f"Service {NAME}-target was there before" in condition(kubectl, namespace, "Accepted")["message"]
+    assert children(kubectl, namespace) == {}

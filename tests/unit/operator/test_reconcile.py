@@ -142,7 +142,12 @@ def test_what_another_deletes_or_edits_is_put_back() -> None:
     cluster.kube._put(changed, {})
     cluster.watch()
     cluster.kube.writes.clear()
+    cluster.kube.events.clear()
     cluster.settle()
+    assert sorted(each["message"] for each in cluster.kube.events) == [
+        "Deployment qwen-coder-target was changed by another; it is put back",
+        "Service qwen-coder-target was deleted by another; it is made again",
+    ]
     assert cluster.told() == expected
     applied = sorted(place for verb, place in cluster.kube.writes if verb == "apply")
     assert applied == [deployment, service]
@@ -288,6 +293,28 @@ def test_what_the_server_refuses_is_told_in_its_own_words() -> None:
     assert cluster.conditions["Accepted"]["status"] == "True"
     assert cluster.conditions["Ready"]["reason"] == "Refused"
     assert "exceeded quota" in cluster.conditions["Ready"]["message"]
+
+
+def test_in_a_namespace_that_is_being_deleted_nothing_is_tried_again() -> None:
+    cluster = Cluster()
+
+    def ending(verb: str) -> None:
+        if verb == "apply":
+            raise KubeError(403, "Forbidden", "unable to create new content in namespace chat because it is being terminated")
+
+    cluster.kube.before = ending
+    assert cluster.reconcile() is None
+    assert "status" not in cluster.model
+
+
+def test_people_are_told_when_a_model_answers_when_it_does_not_and_what_is_wrong_with_its_spec() -> None:
+    cluster = Cluster()
+    cluster.settle()
+    assert [each["reason"] for each in cluster.kube.events] == ["Ready"]
+    cluster.edit(lambda spec: spec["target"].update(dtype="float7"))
+    cluster.settle()
+    assert [each["reason"] for each in cluster.kube.events] == ["Ready", "NotAccepted", "NotReady"]
+    assert "spec.target.dtype" in cluster.kube.events[1]["message"]
 
 
 def test_a_name_that_is_taken_over_by_a_new_model_is_that_ones() -> None:

@@ -1,0 +1,27 @@
+"""Which cluster the tests run on: CLUSTER and KUBECONFIG of the environment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from cluster.assets import get_assets
+from cluster.control_plane import Cluster, ControlPlane, GivenCluster
+
+
+def without_cluster() -> bool:
+    """CLUSTER=none: what needs one is not to be run."""
+    return os.environ.get("CLUSTER") == "none"
+
+
+@contextlib.contextmanager
+def chosen_cluster() -> Iterator[Cluster]:
+    """KUBECONFIG's, where no KUBEBUILDER_ASSETS are given; else one of our own. Raises NoCluster."""
+    kubeconfig = os.environ.get("KUBECONFIG")
+    if kubeconfig and "KUBEBUILDER_ASSETS" not in os.environ:
+        yield GivenCluster(Path(kubeconfig))
+        return
+    with ControlPlane(get_assets()) as running:
+        yield running

@@ -1,0 +1,80 @@
+"""Two replicas: one works, the other takes over; and an operator that has rights in its namespaces alone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import yaml
+from cluster.control_plane import Cluster
+
+from integration.operator.cluster_state import EXPECTED, children, condition, patch, sample, until_complete
+from cluster.kubectl import Kubectl
+from cluster.operator_process import RBAC, SYSTEM, token
+from integration.operator.conftest import StartOperator
+
+# The Lease's 12 s and two turns of 2 s; what the machine takes beyond it is not the election's.
+REPLACED_S = 20
+
+
+def test_a_leader_that_is_killed_is_replaced_and_nothing_is_written_twice(
+    kubectl: Kubectl, start_operator: StartOperator, namespace: str
+) -> None:
+    first = start_operator()
+    kubectl.until(lambda: first.leads, "one leads")
+    second = start_operator()
+    kubectl.until(lambda: second.metrics().get("outrider_operator_leader") == 0, "the other waits")
+    kubectl.apply(namespace, sample())
+    until_complete(kubectl, namespace)
+    kubectl.until(lambda: condition(kubectl, namespace, "Accepted")["status"] == "True", "the status")
+    assert second.writes == 0
+    assert first.writes == len(EXPECTED) + 1
+    first.end(kill=True)
+    killed_s = time.monotonic()
+    kubectl.until(lambda: second.leads, "the other leads")
+    print(f"replaced after {time.monotonic() - killed_s:.1f} s; the goal is {REPLACED_S}")
+    patch(kubectl, namespace, {"speculation": {"mode": "Off"}})
+    kubectl.until(lambda: not [name for name in children(kubectl, namespace) if name.endswith("-draft")], "a change")
+
+
+def test_a_leader_that_is_told_to_end_gives_the_lease_back(kubectl: Kubectl, start_operator: StartOperator) -> None:
+    first = start_operator()
+    kubectl.until(lambda: first.leads, "one leads")
+    lease = kubectl.read("lease/outrider-operator", "-n", SYSTEM)
+    assert lease["spec"]["holderIdentity"]
+    first.end()
+    after = kubectl.read("lease/outrider-operator", "-n", SYSTEM)
+    assert not after["spec"].get("holderIdentity") or after["spec"]["leaseDurationSeconds"] == 1
+    second = start_operator()
+    kubectl.until(lambda: second.leads, "the next leads")
+
+
+def test_with_a_namespace_named_it_needs_rights_there_alone(
+    kubectl: Kubectl, cluster: Cluster, start_operator: StartOperator, namespace: str, tmp_path: Path
+) -> None:
+    kubectl("create", "serviceaccount", "operator", "-n", namespace)
+    rules = next(
+        item["rules"] for item in yaml.safe_load_all(RBAC.read_text(encoding="utf-8")) if item["kind"] == "ClusterRole"
+    )
+    cluster_wide = ("namespaces", "customresourcedefinitions")
+    ours = [rule for rule in rules if rule["resources"][0] not in cluster_wide]
+    lease = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}
+    metadata = {"name": "operator", "namespace": namespace}
+    api = "rbac.authorization.k8s.io/v1"
+    role = {"apiVersion": api, "kind": "Role", "metadata": metadata, "rules": [*ours, lease]}
+    binding = {
+        **{"apiVersion": api, "kind": "RoleBinding", "metadata": metadata},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "operator"},
+        "subjects": [{"kind": "ServiceAccount", "name": "operator", "namespace": namespace}],
+    }
+    kubectl.apply(namespace, role, binding)
+    kubeconfig = cluster.kubeconfig_for(token(kubectl, namespace, "operator"), tmp_path / "kubeconfig")
+    other = f"{namespace[:40]}-other"
+    kubectl("create", "namespace", other)
+    start_operator(f"--namespace={namespace}", f"--lease-namespace={namespace}", kubeconfig=kubeconfig)
+    kubectl.apply(other, sample())
+    kubectl.apply(namespace, sample())
+    until_complete(kubectl, namespace)
+    kubectl.until(lambda: condition(kubectl, namespace, "Accepted")["status"] == "True", "the status")
+    assert children(kubectl, other) == {}
+    kubectl("delete", "namespace", other, "--wait=false")
