@@ -24,6 +24,8 @@ DEADLINE_S = 30.0
 ACCEPT = "application/json, */*"
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
+JSON = "application/json"
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 # verb, status (0: no answer), seconds
 OnCall = Callable[[str, int, float], None]
@@ -44,6 +46,16 @@ class Kube:
             if error.not_found:
                 return None
             raise
+
+    async def exists(self, kind: Kind, namespace: str, name: str) -> bool:
+        """Asks for the metadata alone: what is in a Secret stays where it is. Raises KubeError."""
+        try:
+            await self._call("get", "GET", kind.path(namespace, name), accept=METADATA)
+        except KubeError as error:
+            if error.not_found:
+                return False
+            raise
+        return True
 
     async def list_all(self, kind: Kind, namespace: str, selector: str = "") -> list[Object]:
         """The namespace's objects, each with its kind. Raises KubeError; a kind that is not served has none."""
@@ -132,7 +144,8 @@ class Kube:
         path: str,
         query: Mapping[str, str] | None = None,
         body: Object | None = None,
-        content_type: str = "application/json",
+        content_type: str = JSON,
+        accept: str = ACCEPT,
         parse: Callable[[bytes], Any] = json.loads,
     ) -> Any:
         started = time.monotonic()
@@ -143,7 +156,7 @@ class Kube:
                     method,
                     path,
                     query_params=list((query or {}).items()),
-                    header_params={"Accept": ACCEPT, "Content-Type": content_type},
+                    header_params={"Accept": accept, "Content-Type": content_type},
                     body=body,
                     auth_settings=["BearerToken"],
                 )
