@@ -93,7 +93,7 @@ async def _run(
     probes = await serve_probes(registry, host, port, lambda: True)
     try:
         async with client(found) as api:
-            controller = Controller(api, platform, metrics, queue, Login(found))
+            controller = Controller(api, platform, metrics, queue, Login(found).credentials)
 
             async def work() -> None:
                 log.info("leading", identity=identity, namespaces=namespaces or "all", pid=os.getpid())

@@ -47,7 +47,7 @@ class Controller:
         self._kube = Kube(api, metrics.called)
         self._reconciler = Reconciler(self._kube, self._store, platform, lambda: datetime.now(UTC))
         self._registry = kopf.OperatorRegistry()
-        kopf.on.login(registry=self._registry)(login)
+        kopf.on.login(id="login", registry=self._registry)(login)
         register(self._registry, Watcher(self._store, self._queue))
 
     async def run(self, namespaces: Collection[str]) -> None:

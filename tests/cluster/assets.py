@@ -129,7 +129,11 @@ class Apt:
         listed, lists = work / "sources.list", work / "lists"
         listed.write_text(_with_sources(), encoding="utf-8")
         (lists / "partial").mkdir(parents=True)
-        self._options = [f"-oDir::Etc::sourcelist={listed}", "-oDir::Etc::sourceparts=-", f"-oDir::State::lists={lists}"]
+        self._options = [
+            f"-oDir::Etc::sourcelist={listed}",
+            "-oDir::Etc::sourceparts=-",
+            f"-oDir::State::lists={lists}",
+        ]
 
     def __call__(self, *arguments: str) -> None:
         _run(["apt-get", "-qq", *self._options, *arguments], self._work, {"DEBIAN_FRONTEND": "noninteractive"})

@@ -55,7 +55,15 @@ class GivenCluster:
         self.kubectl = Path(on_path)
 
     def kubeconfig_for(self, token: str, path: Path) -> Path:
-        command = [self.kubectl, f"--kubeconfig={self.kubeconfig}", "config", "view", "--minify", "--flatten", "-o=json"]
+        command = [
+            str(self.kubectl),
+            f"--kubeconfig={self.kubeconfig}",
+            "config",
+            "view",
+            "--minify",
+            "--flatten",
+            "-o=json",
+        ]
         shown = subprocess.run(command, check=True, capture_output=True, text=True)
         content = json.loads(shown.stdout)
         (context,) = content["contexts"]

@@ -11,14 +11,14 @@ from typing import Any
 
 import yaml
 
-WAIT_S = 90
+WAIT_S = 25
 
 
 class Kubectl:
     """The real kubectl, as one user."""
 
     def __init__(self, program: Path, kubeconfig: Path, folder: Path) -> None:
-        self._command = [program, f"--kubeconfig={kubeconfig}", f"--cache-dir={folder}"]
+        self._command = [str(program), f"--kubeconfig={kubeconfig}", f"--cache-dir={folder}"]
 
     def __call__(self, *arguments: str, stdin: str | None = None, ok: bool = True) -> str:
         """What it prints. Fails the test with what it says when it fails, unless that is what is wanted."""

@@ -123,7 +123,13 @@ class FaultyProxy:
             request.transport.abort()
             return web.Response()
         wait = {} if answer.retry_after_s is None else {"Retry-After": str(answer.retry_after_s)}
-        content = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": answer.status, "message": "injected"}
+        content = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "status": "Failure",
+            "code": answer.status,
+            "message": "injected",
+        }
         return web.Response(
             status=answer.status, headers=wait, text=json.dumps(content), content_type="application/json"
         )

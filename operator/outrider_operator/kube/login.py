@@ -44,7 +44,7 @@ class Login:
     def __init__(self, found: Configuration) -> None:
         self._found = found
 
-    async def __call__(self, **_: Any) -> kopf.ConnectionInfo:
+    async def credentials(self, **_: Any) -> kopf.ConnectionInfo:
         token = await self._found.get_api_key_with_prefix("BearerToken")
         scheme, _, value = (token or "").rpartition(" ")
         return kopf.ConnectionInfo(

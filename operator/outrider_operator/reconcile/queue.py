@@ -94,7 +94,7 @@ class WorkQueue(Generic[Key]):
             self.add(key, again.after_s)
 
     def _backoff_s(self, key: Key) -> float:
-        longest = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(self.failures(key) - 1, 16))
+        longest = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(self.failures(key) - 1, 16))
         return longest * (1 - JITTER * random.random())
 
     async def _next(self) -> Key:

@@ -1,1 +1,1 @@
-"""Many SpeculativeModels through one operator: how long until their objects are there, and what it costs to keep them."""
+"""Many SpeculativeModels through one operator: until their objects are there, and what keeping them costs."""

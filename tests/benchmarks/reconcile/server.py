@@ -72,7 +72,7 @@ class Server:
         url = f"/{root}/namespaces/{namespace}/{plural}"
 
         async def follow() -> None:
-            async with self._client.stream("GET", url, params=query, timeout=None) as answer:  # noqa: S113 a watch
+            async with self._client.stream("GET", url, params=query, timeout=None) as answer:
                 answer.raise_for_status()
                 async for line in answer.aiter_lines():
                     change = json.loads(line)

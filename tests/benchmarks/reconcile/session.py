@@ -7,11 +7,10 @@ import contextlib
 import random
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import psutil
 import yaml
@@ -95,8 +94,7 @@ class Session:
         wanted = [self._model(namespace, index) for index in range(models)]
         objects = models * self._children(wanted[0])
         async with self._watching(server, namespace) as seen:
-            while not operator.leads:
-                await asyncio.sleep(0.1)
+            await _until_leading(operator)
             process = psutil.Process(_pid(operator))
             before = operator.writes
             started_s = time.monotonic()
@@ -161,6 +159,15 @@ class Session:
     @staticmethod
     def _children(model: Object) -> int:
         return len(build(SpeculativeModel.model_validate(model), Platform(optional_apis=frozenset())))
+
+
+async def _until_leading(operator: Operator) -> None:
+    for _ in range(600):
+        if operator.leads:
+            return
+        _pid(operator)
+        await asyncio.sleep(0.1)
+    raise BenchError(f"the operator does not come to lead; see {operator.log}")
 
 
 def _name(index: int) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from cluster.kubectl import Kubectl
 
 SAMPLE = Path(__file__).parents[3] / "manifests" / "samples" / "qwen-coder.yaml"

@@ -102,9 +102,7 @@ def proxy(control_plane: ControlPlane) -> Iterator[FaultyProxy]:
 
 
 @pytest.fixture
-def through_proxy(
-    control_plane: ControlPlane, proxy: FaultyProxy, operators_token: str, tmp_path: Path
-) -> Path:
+def through_proxy(control_plane: ControlPlane, proxy: FaultyProxy, operators_token: str, tmp_path: Path) -> Path:
     """The operator's kubeconfig with the proxy in place of the server."""
     path = control_plane.kubeconfig_for(operators_token, tmp_path / "proxied")
     content = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 import yaml
 from cluster.control_plane import ControlPlane
-from cluster.proxy import Answer, FaultyProxy, Request
-
-from integration.operator.cluster_state import EXPECTED, NAME, children, condition, patch, sample, until_complete
 from cluster.kubectl import Kubectl
 from cluster.operator_process import CRD, Operator
+from cluster.proxy import Answer, FaultyProxy, Request
+from integration.operator.cluster_state import EXPECTED, NAME, children, condition, patch, sample, until_complete
 from integration.operator.conftest import StartOperator
 
 FAULTS = {
@@ -168,7 +167,8 @@ def test_the_server_goes_away_in_the_middle_and_comes_back(
     kubectl.until(lambda: not [name for name in children(kubectl, namespace) if name.endswith("-draft")], "a change")
 
 
-def test_the_crd_is_upgraded_under_the_operator(kubectl: Kubectl, operator: Operator, namespace: str) -> None:
+@pytest.mark.usefixtures("operator")
+def test_the_crd_is_upgraded_under_the_operator(kubectl: Kubectl, namespace: str) -> None:
     """And taken back at the end, as when a release is rolled back."""
     kubectl.apply(namespace, sample())
     until_complete(kubectl, namespace)
@@ -183,9 +183,8 @@ def test_the_crd_is_upgraded_under_the_operator(kubectl: Kubectl, operator: Oper
     until_complete(kubectl, namespace)
 
 
-def test_a_namespace_that_is_deleted_takes_its_model_along(
-    kubectl: Kubectl, operator: Operator, namespace: str
-) -> None:
+@pytest.mark.usefixtures("operator")
+def test_a_namespace_that_is_deleted_takes_its_model_along(kubectl: Kubectl, namespace: str) -> None:
     kubectl("create", "namespace", f"{namespace}-gone")
     kubectl.apply(f"{namespace}-gone", sample())
     until_complete(kubectl, f"{namespace}-gone")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 
-from integration.operator.cluster_state import NAME, until_complete, until_ready
+import pytest
 from cluster.kubectl import Kubectl
-from cluster.operator_process import ROOT, Operator
+from cluster.operator_process import ROOT
+from integration.operator.cluster_state import NAME, until_complete, until_ready
 
 SAMPLES = ROOT / "manifests" / "samples"
 
 
-def test_apply_get_describe_wait_and_delete_of_the_samples(
-    kubectl: Kubectl, operator: Operator, namespace: str
-) -> None:
+@pytest.mark.usefixtures("operator")
+def test_apply_get_describe_wait_and_delete_of_the_samples(kubectl: Kubectl, namespace: str) -> None:
     applied = kubectl("apply", "--validate=false", "-n", namespace, "-f", str(SAMPLES))
     names = re.findall(r"^speculativemodel\.outrider\.dev/(\S+) created$", applied, re.MULTILINE)
     assert NAME in names

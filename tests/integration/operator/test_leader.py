@@ -7,10 +7,9 @@ from pathlib import Path
 
 import yaml
 from cluster.control_plane import Cluster
-
-from integration.operator.cluster_state import EXPECTED, children, condition, patch, sample, until_complete
 from cluster.kubectl import Kubectl
 from cluster.operator_process import RBAC, SYSTEM, token
+from integration.operator.cluster_state import EXPECTED, children, condition, patch, sample, until_complete
 from integration.operator.conftest import StartOperator
 
 # The Lease's 12 s and two turns of 2 s; what the machine takes beyond it is not the election's.
@@ -63,7 +62,9 @@ def test_with_a_namespace_named_it_needs_rights_there_alone(
     api = "rbac.authorization.k8s.io/v1"
     role = {"apiVersion": api, "kind": "Role", "metadata": metadata, "rules": [*ours, lease]}
     binding = {
-        **{"apiVersion": api, "kind": "RoleBinding", "metadata": metadata},
+        "apiVersion": api,
+        "kind": "RoleBinding",
+        "metadata": metadata,
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "operator"},
         "subjects": [{"kind": "ServiceAccount", "name": "operator", "namespace": namespace}],
     }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+import pytest
+from cluster.kubectl import Kubectl
+from cluster.operator_process import Operator
 from integration.operator.cluster_state import (
     EXPECTED,
     NAME,
@@ -15,8 +18,6 @@ from integration.operator.cluster_state import (
     until_complete,
     until_ready,
 )
-from cluster.kubectl import Kubectl
-from cluster.operator_process import Operator
 
 IMAGE = "jsonpath={.spec.template.spec.containers[0].image}"
 
@@ -51,7 +52,8 @@ def test_each_child_is_written_once_and_at_rest_nothing_is(
     assert operator.writes - before == written
 
 
-def test_drift_is_put_back_and_told(kubectl: Kubectl, operator: Operator, namespace: str) -> None:
+@pytest.mark.usefixtures("operator")
+def test_drift_is_put_back_and_told(kubectl: Kubectl, namespace: str) -> None:
     kubectl.apply(namespace, sample())
     until_complete(kubectl, namespace)
     before = {name: item["metadata"]["uid"] for name, item in children(kubectl, namespace).items()}
@@ -69,7 +71,8 @@ def test_drift_is_put_back_and_told(kubectl: Kubectl, operator: Operator, namesp
     kubectl.until(lambda: {"Restored", "Repaired"} <= set(events(kubectl, namespace)), "both are told")
 
 
-def test_what_others_set_on_a_child_stays_theirs(kubectl: Kubectl, operator: Operator, namespace: str) -> None:
+@pytest.mark.usefixtures("operator")
+def test_what_others_set_on_a_child_stays_theirs(kubectl: Kubectl, namespace: str) -> None:
     kubectl.apply(namespace, sample())
     until_complete(kubectl, namespace)
     kubectl("annotate", "deployment", f"{NAME}-target", "team=chat", "-n", namespace)
@@ -84,9 +87,8 @@ def test_what_others_set_on_a_child_stays_theirs(kubectl: Kubectl, operator: Ope
     assert item["metadata"]["annotations"]["team"] == "chat"
 
 
-def test_without_a_draft_its_objects_are_pruned_and_come_back_with_it(
-    kubectl: Kubectl, operator: Operator, namespace: str
-) -> None:
+@pytest.mark.usefixtures("operator")
+def test_without_a_draft_its_objects_are_pruned_and_come_back_with_it(kubectl: Kubectl, namespace: str) -> None:
     kubectl.apply(namespace, sample())
     until_complete(kubectl, namespace)
     patch(kubectl, namespace, {"speculation": {"mode": "Off"}})
@@ -95,9 +97,8 @@ def test_without_a_draft_its_objects_are_pruned_and_come_back_with_it(
     until_complete(kubectl, namespace)
 
 
-def test_a_bad_spec_is_refused_by_name_and_what_runs_stays(
-    kubectl: Kubectl, operator: Operator, namespace: str
-) -> None:
+@pytest.mark.usefixtures("operator")
+def test_a_bad_spec_is_refused_by_name_and_what_runs_stays(kubectl: Kubectl, namespace: str) -> None:
     kubectl.apply(namespace, sample())
     until_complete(kubectl, namespace)
     before = {name: item["metadata"]["resourceVersion"] for name, item in children(kubectl, namespace).items()}
@@ -115,7 +116,8 @@ def test_a_bad_spec_is_refused_by_name_and_what_runs_stays(
     assert generations <= {1, None} or max(filter(None, generations)) == 1
 
 
-def test_an_object_of_another_is_not_taken(kubectl: Kubectl, operator: Operator, namespace: str) -> None:
+@pytest.mark.usefixtures("operator")
+def test_an_object_of_another_is_not_taken(kubectl: Kubectl, namespace: str) -> None:
     kubectl("create", "service", "clusterip", f"{NAME}-target", "--tcp=80:80", "-n", namespace)
     kubectl.apply(namespace, sample())
     kubectl.until(lambda: condition(kubectl, namespace, "Accepted")["status"] == "False", "it says so")

@@ -1,4 +1,4 @@
-"""Reconcile: what is wanted comes about whatever interrupts it; what is right is left alone; what is bad harms none."""
+"""Reconcile: what is wanted comes about whatever interrupts it; what is right is left; what is bad harms none."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_what_another_deletes_or_edits_is_put_back() -> None:
     cluster.kube.writes.clear()
     cluster.kube.events.clear()
     cluster.settle()
-    assert sorted(each["message"] for each in cluster.kube.events) == [
+    assert sorted(each["message"] for each in cluster.kube.events if "another" in each["message"]) == [
         "Deployment qwen-coder-target was changed by another; it is put back",
         "Service qwen-coder-target was deleted by another; it is made again",
     ]
@@ -300,7 +300,9 @@ def test_in_a_namespace_that_is_being_deleted_nothing_is_tried_again() -> None:
 
     def ending(verb: str) -> None:
         if verb == "apply":
-            raise KubeError(403, "Forbidden", "unable to create new content in namespace chat because it is being terminated")
+            raise KubeError(
+                403, "Forbidden", "unable to create new content in namespace chat because it is being terminated"
+            )
 
     cluster.kube.before = ending
     assert cluster.reconcile() is None
