@@ -24,6 +24,8 @@ EXPECTED = frozenset(
         "ServiceAccount/qwen-coder-target",
     }
 )
+# Beside them a certificate for each role, the namespace's authority, and the status.
+FIRST_WRITES = len(EXPECTED) + 2 + 1 + 1
 
 
 def sample(**spec: Any) -> dict[str, Any]:

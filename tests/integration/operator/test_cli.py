@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 from cluster.control_plane import ControlPlane, free_port
+from cluster.kubectl import Kubectl
 from integration.cluster.conftest import COMMAND
 from integration.cluster.test_top import draft_page, target_page
-from integration.operator.conftest import Kubectl
-from integration.operator.test_reconcile import SAMPLE, condition, pods_are_ready
+from integration.operator.cluster_state import SAMPLE, condition, pods_are_ready
 from support import cluster_objects as objects
 
 NODE = "stand-in"

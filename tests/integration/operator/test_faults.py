@@ -14,7 +14,7 @@ from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl
 from cluster.operator_process import CRD, Operator
 from cluster.proxy import Answer, FaultyProxy, Request
-from integration.operator.cluster_state import EXPECTED, NAME, children, condition, patch, sample, until_complete
+from integration.operator.cluster_state import EXPECTED, FIRST_WRITES, NAME, children, condition, patch, sample, until_complete
 from integration.operator.conftest import StartOperator
 
 FAULTS = {
@@ -127,7 +127,7 @@ def test_killed_at_any_write_it_comes_to_the_same_objects(
         return Answer(0, after_the_call=lost_answers)
 
     proxy.judge = judge
-    wanted = len(EXPECTED) + 1 if change == "create" else 1
+    wanted = FIRST_WRITES if change == "create" else 1
     for _ in range(wanted):
         operator = start_operator(kubeconfig=through_proxy)
         running.append(operator)
