@@ -53,7 +53,7 @@ def operate(
 ) -> None:
     """Brings every SpeculativeModel to what its spec says. Of several replicas one works, the others wait.
 
-    Exit code 1: another replica may lead, or the server could not be reached; a pod is started again.
+    One that loses the Lease, because the server was away for long, waits for its turn again.
     """
     logs.configure(verbose)
     platform = Platform(
@@ -67,9 +67,6 @@ def operate(
     except NoCluster as error:
         show_error(str(error))
         raise typer.Exit(UNUSABLE) from None
-    except LeaderLost as error:
-        log.warning("stopped", reason=str(error))
-        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
@@ -93,13 +90,17 @@ async def _run(
     probes = await serve_probes(registry, host, port, lambda: True)
     try:
         async with client(found) as api:
-            controller = Controller(api, platform, metrics, queue, Login(found).credentials)
 
             async def work() -> None:
                 log.info("leading", identity=identity, namespaces=namespaces or "all", pid=os.getpid())
-                await controller.run(namespaces)
+                # What an earlier term knew may be old by now.
+                await Controller(api, platform, metrics, queue, Login(found).credentials).run(namespaces)
 
-            await lead(api, LEASE, lease_namespace, identity, work, metrics.leading)
+            while True:
+                try:
+                    return await lead(api, LEASE, lease_namespace, identity, work, metrics.leading)
+                except LeaderLost as error:
+                    log.warning("not leading", reason=str(error))
     finally:
         await probes.cleanup()
 

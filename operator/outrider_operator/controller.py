@@ -54,7 +54,7 @@ class Controller:
         """Until cancelled or told to end (SIGTERM, which kopf takes). No namespaces: all of the cluster."""
         watching = kopf.operator(
             registry=self._registry,
-            settings=settings(),
+            settings=settings(clusterwide=not namespaces),
             clusterwide=not namespaces,
             namespaces=namespaces,
             standalone=True,

@@ -10,7 +10,7 @@ from typing import Any
 
 import kopf
 
-from outrider_operator.kube.kinds import CHILDREN, SPECULATIVE_MODEL, Kind
+from outrider_operator.kube.kinds import CHILDREN, SPECULATIVE_MODEL
 from outrider_operator.reconcile.queue import WorkQueue
 from outrider_operator.reconcile.store import Key, Store, key_of
 from outrider_operator.resources.pod import Object
@@ -57,9 +57,12 @@ def register(registry: kopf.OperatorRegistry, watcher: Watcher) -> None:
         kopf.on.event(kind.api_version, kind.plural, id=kind.plural, param=kind, registry=registry)(child)
 
 
-def settings() -> kopf.OperatorSettings:
-    """kopf as this operator needs it: no Events and no peering of its own, and only our objects sent over."""
+def settings(clusterwide: bool) -> kopf.OperatorSettings:
+    """kopf as this operator needs it: no Events and no peering of its own, and only our objects sent over. In chosen
+    namespaces it follows neither namespaces nor CRDs, which only a ClusterRole may read.
+    """
     made = kopf.OperatorSettings()
+    made.scanning.disabled = not clusterwide
     made.posting.enabled = False
     made.peering.standalone = True
     made.networking.request_timeout = 30

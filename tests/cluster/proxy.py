@@ -12,6 +12,7 @@ from types import TracebackType
 
 import aiohttp
 from aiohttp import web
+from multidict import CIMultiDict, CIMultiDictProxy
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 # The server's; those of one connection are not the other's.
@@ -136,15 +137,19 @@ class FaultyProxy:
 
     def _forwarded(self, request: web.Request, body: bytes) -> aiohttp.client._RequestContextManager:
         assert self._session is not None
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
+        headers = _passed_on(request.headers)
         return self._session.request(request.method, f"{self._server}{request.path_qs}", headers=headers, data=body)
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         async with self._forwarded(request, await request.read()) as answer:
-            headers = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
-            response = web.StreamResponse(status=answer.status, headers=headers)
+            response = web.StreamResponse(status=answer.status, headers=_passed_on(answer.headers))
             await response.prepare(request)
             async for piece in answer.content.iter_any():
                 await response.write(piece)
             await response.write_eof()
             return response
+
+
+def _passed_on(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+    """One name may come several times, as kopf's Accept does."""
+    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in HOP_BY_HOP)

@@ -35,6 +35,10 @@ class MemoryKube:
         self.before("get")
         return copy.deepcopy(self.objects.get((kind.name, namespace, name)))
 
+    async def exists(self, kind: Kind, namespace: str, name: str) -> bool:
+        self.before("get")
+        return (kind.name, namespace, name) in self.objects
+
     async def apply(self, item: Object) -> Object:
         self.before("apply")
         live = self.objects.get(place_of(item))

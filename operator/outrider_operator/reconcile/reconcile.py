@@ -12,7 +12,7 @@ from outrider_operator.api.v1alpha1 import SpeculativeModel
 from outrider_operator.api.validation import check
 from outrider_operator.kube.client import Kube
 from outrider_operator.kube.errors import KubeError
-from outrider_operator.kube.kinds import kind_of
+from outrider_operator.kube.kinds import SECRET, kind_of
 from outrider_operator.reconcile.certificates import Certificates
 from outrider_operator.reconcile.conditions import ACCEPTED, READY, Finding
 from outrider_operator.reconcile.difference import difference, identity
@@ -22,15 +22,21 @@ from outrider_operator.reconcile.queue import Again
 from outrider_operator.reconcile.status import accepted, findings, patch, status
 from outrider_operator.reconcile.store import Key, Store
 from outrider_operator.resources.build import build
+from outrider_operator.resources.names import namespace
 from outrider_operator.resources.placement import draft_in_use
 from outrider_operator.resources.platform import Platform
 from outrider_operator.resources.pod import Object
+from outrider_operator.resources.route import unserved_route
+from outrider_operator.resources.named_secrets import secrets_named
 
 log = structlog.get_logger()
 
 # After its objects were written a model's Deployments change several times within a moment: it is looked at again when
 # they have, so that its first status is written once.
 SETTLE_S = 1.0
+LONGEST_SETTLE_S = 10.0
+# Secrets are not watched: one that is missing is looked for again.
+MISSING_S = 15.0
 
 
 class Reconciler:
@@ -63,15 +69,38 @@ class Reconciler:
 
     async def _reconcile(self, model: Object) -> Again | None:
         typed, problems = read(model)
+        if typed is not None and typed.spec.paused:
+            await self._say(model, typed, accepted([], paused=True))
+            return None
+        lacking: list[str] = []
         if typed is not None:
+            lacking = await self._lacking(typed)
             wanted = [owned_by(model, item) for item in build(typed, self.platform)]
             problems = await self._taken(model, wanted) or await self._certificates.bring(model, typed)
             if not problems:
                 wrote = await self._bring(model, wanted)
-                if wrote and not model.get("status"):
+                if not model.get("status") and (wrote or self._settles(model)):
                     return Again(SETTLE_S)
-        await self._say(model, typed, accepted(problems))
-        return None
+        await self._say(model, typed, accepted(problems, lacking=lacking))
+        return Again(MISSING_S) if lacking else None
+
+    async def _lacking(self, typed: SpeculativeModel) -> list[str]:
+        """What the spec names and the cluster has not got. The pods wait for a Secret by themselves, and say so nowhere
+        that the model's owner looks.
+        """
+        unserved = unserved_route(typed, self.platform)
+        lacking = [] if unserved is None else [unserved]
+        for field, name in secrets_named(typed).items():
+            if not await self._kube.exists(SECRET, namespace(typed), name):
+                lacking.append(f"{field}: there is no Secret {name}; create it")
+        return lacking
+
+    def _settles(self, model: Object) -> bool:
+        """Whether the Deployments have yet to make their first pods, which they do within moments."""
+        deployments = [one for one in self._store.owned(model["metadata"]["uid"]) if one["kind"] == "Deployment"]
+        if not all(younger_than(one, LONGEST_SETTLE_S, self._now()) for one in deployments):
+            return False
+        return any((one.get("status") or {}).get("replicas", 0) != one["spec"]["replicas"] for one in deployments)
 
     async def _taken(self, model: Object, wanted: Sequence[Object]) -> list[str]:
         """Names that other objects have. Those of the model that the watches have not shown yet are taken in."""
@@ -108,7 +137,7 @@ class Reconciler:
         children = self._store.owned(model["metadata"]["uid"])
         drafts = draft_in_use(typed) is not None if typed is not None else _runs_draft(children)
         found = findings(model["metadata"]["name"], accepted_, children, drafts)
-        await self._write(model, status(model, found, typed, self._now()))
+        await self._write(model, status(model, found, children, typed, self._now()))
 
     async def _say_refused(self, model: Object, error: KubeError) -> None:
         """The server will not have an object: a quota, an admission policy, missing rights. People must see it."""
@@ -120,7 +149,8 @@ class Reconciler:
         ]
         found = [accepted([]), *kept, Finding(READY, "False", "Refused", str(error))]
         try:
-            await self._write(model, status(model, found, None, self._now()))
+            children = self._store.owned(model["metadata"]["uid"])
+            await self._write(model, status(model, found, children, None, self._now()))
         except KubeError as another:
             log.warning("status not written", model=model["metadata"]["name"], error=str(another))
 
@@ -138,6 +168,11 @@ class Reconciler:
                 await self._kube.create(event(model, said, self._now()))
             except KubeError as error:
                 log.warning("event not written", reason=said.reason, model=model["metadata"]["name"], error=str(error))
+
+
+def younger_than(item: Object, seconds: float, now: datetime) -> bool:
+    created = datetime.fromisoformat(item["metadata"].get("creationTimestamp", "1970-01-01T00:00:00Z"))
+    return (now - created).total_seconds() < seconds
 
 
 def _runs_draft(children: Sequence[Object]) -> bool:

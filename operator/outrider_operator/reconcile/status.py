@@ -19,10 +19,16 @@ from outrider_operator.resources.network import target_url
 from outrider_operator.resources.pod import Object
 
 
-def accepted(problems: Sequence[str]) -> Finding:
-    """Whether the spec can become objects. All that is wrong is said, the first thing first."""
+def accepted(problems: Sequence[str], paused: bool = False, lacking: Sequence[str] = ()) -> Finding:
+    """Whether the spec can become objects. All that is wrong is said, the first thing first. lacking: what is asked for
+    and the cluster has not got; the model works without.
+    """
     if problems:
         return Finding(ACCEPTED, "False", "Invalid", "; ".join(problems)[:32768])
+    if paused:
+        return Finding(ACCEPTED, "True", "Paused", "spec.paused: its objects are left as they are")
+    if lacking:
+        return Finding(ACCEPTED, "True", "Lacking", "; ".join(lacking)[:32768])
     return Finding(ACCEPTED, "True", "Valid", "the spec keeps all rules")
 
 
@@ -35,7 +41,23 @@ def findings(name: str, accepted_: Finding, children: Iterable[Object], drafts: 
     return [*found, ready(accepted_, target, draft)]
 
 
-def status(model: Object, found: Iterable[Finding], typed: SpeculativeModel | None, now: datetime) -> Object:
+def counts(children: Iterable[Object]) -> Object:
+    """Pods of each role, those that are ready, and the selector that finds them, as /scale and the columns want it."""
+    found: Object = {}
+    for item in children:
+        if item["kind"] != "Deployment":
+            continue
+        labels = item["spec"]["selector"]["matchLabels"]
+        role, of_pods = labels["app.kubernetes.io/component"], item.get("status") or {}
+        found[f"{role}Replicas"] = of_pods.get("replicas", 0)
+        found[f"{role}ReadyReplicas"] = of_pods.get("readyReplicas", 0)
+        found[f"{role}Selector"] = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
+    return found
+
+
+def status(
+    model: Object, found: Iterable[Finding], children: Iterable[Object], typed: SpeculativeModel | None, now: datetime
+) -> Object:
     """The whole status. typed: the spec where it is accepted; else the URL stays that of what runs."""
     before: Mapping[str, object] = model.get("status") or {}
     generation = model["metadata"]["generation"]
@@ -43,6 +65,7 @@ def status(model: Object, found: Iterable[Finding], typed: SpeculativeModel | No
     made: Object = {
         "observedGeneration": generation,
         "conditions": conditions(found, generation, (model.get("status") or {}).get("conditions") or (), now),
+        **counts(children),
     }
     return made if url is None else {**made, "url": url}
 

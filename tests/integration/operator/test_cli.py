@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from cluster.control_plane import ControlPlane, free_port
+from cluster.control_plane import Cluster, free_port
 from cluster.kubectl import Kubectl
 from integration.cluster.conftest import COMMAND
 from integration.cluster.test_top import draft_page, target_page
-from integration.operator.cluster_state import SAMPLE, condition, pods_are_ready
+from integration.operator.cluster_state import SAMPLE, condition, until_ready
 from support import cluster_objects as objects
 
 NODE = "stand-in"
@@ -87,6 +87,9 @@ class Node:
 
     async def _log(self, request: web.Request) -> web.Response:
         assert request.query["timestamps"] == "true"
+        if request.query.get("previous") == "true":
+            gone = 'previous terminated container "{container}" in pod "{pod}" not found'.format(**request.match_info)
+            return web.Response(status=400, text=gone)
         said = json.dumps({"event": "listening", "level": "info", "pod": request.match_info["pod"]})
         return web.Response(text=f"2026-11-20T10:00:01.000000001Z {said}\n")
 
@@ -114,14 +117,7 @@ def node(kubectl: Kubectl, tmp_path: Path) -> Iterator[Node]:
         kubectl("delete", "node", NODE)
 
 
-@pytest.fixture
-def cluster(control_plane: ControlPlane, kubectl: Kubectl) -> ControlPlane:
-    """The API server, with the CRD in it."""
-    del kubectl
-    return control_plane
-
-
-def outrider(cluster: ControlPlane, *args: str) -> subprocess.CompletedProcess[str]:
+def outrider(cluster: Cluster, *args: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig), "COLUMNS": "160"}
     return subprocess.run([*COMMAND, *args], env=environment, capture_output=True, text=True, check=False)
 
@@ -155,7 +151,7 @@ def pods(kubectl: Kubectl, node: Node, namespace: str) -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("operator")
-def test_status_tells_what_the_operator_says(cluster: ControlPlane, kubectl: Kubectl, namespace: str) -> None:
+def test_status_tells_what_the_operator_says(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
     assert outrider(cluster, "status", "-n", namespace).stdout == f"no SpeculativeModels in namespace {namespace}\n"
     kubectl("apply", "--validate=false", "-n", namespace, "-f", str(SAMPLE))
     kubectl.until(lambda: condition(kubectl, namespace, "Ready")["reason"] == "TargetNotReady", "the first status")
@@ -164,10 +160,9 @@ def test_status_tells_what_the_operator_says(cluster: ControlPlane, kubectl: Kub
     assert (waiting.returncode, waiting.stderr) == (1, "")
     assert waiting.stdout.startswith("qwen-coder  not ready")
     assert "TargetNotReady" in waiting.stdout
-    assert "not read" not in waiting.stdout
+    assert "not read:" not in waiting.stdout
 
-    pods_are_ready(kubectl, namespace)
-    kubectl.until(lambda: condition(kubectl, namespace, "Ready")["status"] == "True", "Ready")
+    until_ready(kubectl, namespace)
     ready = outrider(cluster, "status", "qwen-coder", "-n", namespace)
     assert ready.returncode == 0
     assert ready.stdout.startswith("qwen-coder  Ready  http://qwen-coder-target.")
@@ -183,7 +178,7 @@ def test_status_tells_what_the_operator_says(cluster: ControlPlane, kubectl: Kub
 
 
 def test_a_person_without_rights_is_told_which(
-    cluster: ControlPlane, kubectl: Kubectl, namespace: str, tmp_path: Path
+    cluster: Cluster, kubectl: Kubectl, namespace: str, tmp_path: Path
 ) -> None:
     kubectl("create", "serviceaccount", "visitor", "-n", namespace)
     path = f"/api/v1/namespaces/{namespace}/serviceaccounts/visitor/token"
@@ -194,11 +189,11 @@ def test_a_person_without_rights_is_told_which(
         refused = outrider(cluster, command, "-n", namespace, "--kubeconfig", str(kubeconfig))
         assert (refused.returncode, refused.stdout) == (2, "")
         [line] = refused.stderr.splitlines()
-        assert "speculativemodels.outrider.dev is forbidden" in line
+        assert " is forbidden: User " in line
         assert line.endswith("ask for that right, or choose another --namespace or --context")
 
 
-def test_top_reads_the_pods_by_the_proxy(cluster: ControlPlane, pods: str) -> None:
+def test_top_reads_the_pods_by_the_proxy(cluster: Cluster, pods: str) -> None:
     shown = outrider(cluster, "top", "qwen-coder", "-n", pods, "--json", "--interval", "0.2")
     assert (shown.returncode, shown.stderr) == (0, "")
     [model] = json.loads(shown.stdout)["models"]
@@ -210,7 +205,7 @@ def test_top_reads_the_pods_by_the_proxy(cluster: ControlPlane, pods: str) -> No
     assert model["figures"]["tokens_per_s"] > 0
 
 
-def test_logs_of_both_roles_by_the_kubelet(cluster: ControlPlane, pods: str) -> None:
+def test_logs_of_both_roles_by_the_kubelet(cluster: Cluster, pods: str) -> None:
     shown = outrider(cluster, "logs", "qwen-coder", "-n", pods)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout.splitlines() == [
@@ -222,7 +217,7 @@ def test_logs_of_both_roles_by_the_kubelet(cluster: ControlPlane, pods: str) -> 
     assert before.stderr.startswith('draft/6d4f-x2x9z: previous terminated container "draft"')
 
 
-def test_kubectl_finds_it_as_its_plugin(cluster: ControlPlane, namespace: str, tmp_path: Path) -> None:
+def test_kubectl_finds_it_as_its_plugin(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     plugin = tmp_path / "kubectl-outrider"
     plugin.write_text(f"#!{sys.executable}\nfrom outrider_operator.cli import main\nmain()\n")
     plugin.chmod(0o755)
@@ -231,7 +226,7 @@ def test_kubectl_finds_it_as_its_plugin(cluster: ControlPlane, namespace: str, t
         "KUBECONFIG": str(cluster.kubeconfig),
         "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
     }
-    command = ["kubectl", "outrider", "status", "qwen-coder", "-n", namespace]
+    command = [str(cluster.kubectl), "outrider", "status", "qwen-coder", "-n", namespace]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("kubectl outrider: error: no SpeculativeModel qwen-coder in namespace")

@@ -14,7 +14,16 @@ from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl
 from cluster.operator_process import CRD, Operator
 from cluster.proxy import Answer, FaultyProxy, Request
-from integration.operator.cluster_state import EXPECTED, FIRST_WRITES, NAME, children, condition, patch, sample, until_complete
+from integration.operator.cluster_state import (
+    EXPECTED,
+    FIRST_WRITES,
+    NAME,
+    children,
+    condition,
+    patch,
+    sample,
+    until_complete,
+)
 from integration.operator.conftest import StartOperator
 
 FAULTS = {

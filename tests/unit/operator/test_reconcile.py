@@ -295,6 +295,47 @@ def test_what_the_server_refuses_is_told_in_its_own_words() -> None:
     assert "exceeded quota" in cluster.conditions["Ready"]["message"]
 
 
+def test_while_a_model_is_paused_nothing_but_its_status_is_written() -> None:
+    cluster = Cluster()
+    cluster.settle()
+    cluster.edit(lambda spec: spec.update(paused=True))
+    service = ("Service", "chat", "qwen-coder-target")
+    cluster.store.child_gone(cluster.kube.objects.pop(service))
+    cluster.kube.writes.clear()
+    cluster.settle()
+    assert {verb for verb, _ in cluster.kube.writes} == {"status"}
+    assert cluster.conditions["Accepted"]["reason"] == "Paused"
+    cluster.edit(lambda spec: spec.update(paused=False))
+    cluster.settle()
+    assert service in cluster.children
+
+
+def test_a_secret_that_is_missing_is_told_and_looked_for_again_until_it_is_there() -> None:
+    cluster = Cluster()
+    cluster.edit(lambda spec: spec["target"]["model"].update(secretRef={"name": "hub"}))
+    cluster.settle()
+    again = cluster.reconcile()
+    assert again is not None
+    assert not again.failed
+    accepted = cluster.conditions["Accepted"]
+    assert (accepted["status"], accepted["reason"]) == ("True", "Lacking")
+    assert accepted["message"] == "spec.target.model.secretRef: there is no Secret hub; create it"
+    cluster.kube.add({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hub", "namespace": "chat"}})
+    assert cluster.reconcile() is None
+    assert cluster.conditions["Accepted"]["reason"] == "Valid"
+
+
+def test_the_status_counts_the_pods_and_says_how_to_find_them() -> None:
+    cluster = Cluster()
+    cluster.settle()
+    status = cluster.model["status"]
+    assert status["targetReplicas"] == 1
+    assert "app.kubernetes.io/component=target" in status["targetSelector"]
+    cluster.edit(lambda spec: spec.setdefault("speculation", {}).update(mode="Off"))
+    cluster.settle()
+    assert "draftReplicas" not in cluster.model["status"]
+
+
 def test_in_a_namespace_that_is_being_deleted_nothing_is_tried_again() -> None:
     cluster = Cluster()
 
