@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-WAIT_S = 25
+WAIT_S = 90
 
 
 class Kubectl:

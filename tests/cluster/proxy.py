@@ -137,8 +137,13 @@ class FaultyProxy:
 
     def _forwarded(self, request: web.Request, body: bytes) -> aiohttp.client._RequestContextManager:
         assert self._session is not None
-        headers = _passed_on(request.headers)
-        return self._session.request(request.method, f"{self._server}{request.path_qs}", headers=headers, data=body)
+        return self._session.request(
+            request.method,
+            f"{self._server}{request.path_qs}",
+            headers=_passed_on(request.headers),
+            data=body or None,
+            skip_auto_headers=("Content-Type",),
+        )
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         async with self._forwarded(request, await request.read()) as answer:

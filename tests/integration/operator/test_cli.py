@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from cluster.control_plane import Cluster, free_port
+from cluster.control_plane import Cluster, ControlPlane, free_port
 from cluster.kubectl import Kubectl
+from cluster.operator_process import token
 from integration.cluster.conftest import COMMAND
 from integration.cluster.test_top import draft_page, target_page
-from integration.operator.cluster_state import SAMPLE, condition, until_ready
+from integration.operator.cluster_state import condition, sample, until_ready
 from support import cluster_objects as objects
 
 NODE = "stand-in"
@@ -88,8 +89,9 @@ class Node:
     async def _log(self, request: web.Request) -> web.Response:
         assert request.query["timestamps"] == "true"
         if request.query.get("previous") == "true":
-            gone = 'previous terminated container "{container}" in pod "{pod}" not found'.format(**request.match_info)
-            return web.Response(status=400, text=gone)
+            container, pod = request.match_info["container"], request.match_info["pod"]
+            why = f'previous terminated container "{container}" in pod "{pod}" not found'
+            return web.Response(status=400, text=why)
         said = json.dumps({"event": "listening", "level": "info", "pod": request.match_info["pod"]})
         return web.Response(text=f"2026-11-20T10:00:01.000000001Z {said}\n")
 
@@ -102,7 +104,9 @@ class Node:
 
 
 @pytest.fixture
-def node(kubectl: Kubectl, tmp_path: Path) -> Iterator[Node]:
+def node(control_plane: ControlPlane, kubectl: Kubectl, tmp_path: Path) -> Iterator[Node]:
+    """Of a server of our own: another would have to find its way to this machine."""
+    del control_plane
     with Node(tmp_path) as running:
         item = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}}
         kubectl("create", "-f", "-", stdin=json.dumps(item))
@@ -141,7 +145,7 @@ def run_pod(kubectl: Kubectl, node: Node, namespace: str, role: str, port: int) 
 @pytest.fixture
 def pods(kubectl: Kubectl, node: Node, namespace: str) -> Iterator[str]:
     """The namespace of a model whose two pods answer. No operator runs: the pods are the test's own."""
-    kubectl("apply", "--validate=false", "-n", namespace, "-f", str(SAMPLE))
+    kubectl.apply(namespace, sample())
     account = ["get", "serviceaccount", "default", "-n", namespace, "--ignore-not-found", "-o", "name"]
     kubectl.until(lambda: bool(kubectl(*account)), "the ServiceAccount that pods take")
     run_pod(kubectl, node, namespace, "target", node.target_port)
@@ -153,7 +157,7 @@ def pods(kubectl: Kubectl, node: Node, namespace: str) -> Iterator[str]:
 @pytest.mark.usefixtures("operator")
 def test_status_tells_what_the_operator_says(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
     assert outrider(cluster, "status", "-n", namespace).stdout == f"no SpeculativeModels in namespace {namespace}\n"
-    kubectl("apply", "--validate=false", "-n", namespace, "-f", str(SAMPLE))
+    kubectl.apply(namespace, sample())
     kubectl.until(lambda: condition(kubectl, namespace, "Ready")["reason"] == "TargetNotReady", "the first status")
 
     waiting = outrider(cluster, "status", "qwen-coder", "-n", namespace)
@@ -181,15 +185,12 @@ def test_a_person_without_rights_is_told_which(
     cluster: Cluster, kubectl: Kubectl, namespace: str, tmp_path: Path
 ) -> None:
     kubectl("create", "serviceaccount", "visitor", "-n", namespace)
-    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/visitor/token"
-    request = json.dumps({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}})
-    token = json.loads(kubectl("create", f"--raw={path}", "-f", "-", stdin=request))["status"]["token"]
-    kubeconfig = cluster.kubeconfig_for(token, tmp_path / "visitor")
+    kubeconfig = cluster.kubeconfig_for(token(kubectl, namespace, "visitor"), tmp_path / "visitor")
     for command in ("status", "top"):
         refused = outrider(cluster, command, "-n", namespace, "--kubeconfig", str(kubeconfig))
         assert (refused.returncode, refused.stdout) == (2, "")
         [line] = refused.stderr.splitlines()
-        assert " is forbidden: User " in line
+        assert "speculativemodels.outrider.dev is forbidden" in line
         assert line.endswith("ask for that right, or choose another --namespace or --context")
 
 
@@ -226,7 +227,7 @@ def test_kubectl_finds_it_as_its_plugin(cluster: Cluster, namespace: str, tmp_pa
         "KUBECONFIG": str(cluster.kubeconfig),
         "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
     }
-    command = [str(cluster.kubectl), "outrider", "status", "qwen-coder", "-n", namespace]
+    command = [cluster.kubectl, "outrider", "status", "qwen-coder", "-n", namespace]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("kubectl outrider: error: no SpeculativeModel qwen-coder in namespace")
