@@ -45,10 +45,10 @@ class Watcher:
 def register(registry: kopf.OperatorRegistry, watcher: Watcher) -> None:
     """Has kopf call the watcher. On the event loop: plain functions it would call in threads."""
 
-    async def model(type: str | None, body: kopf.Body, **_: Any) -> None:
+    async def model(*, type: str, body: kopf.Body, **_: Any) -> None:
         watcher.model(type, dict(body))
 
-    async def child(type: str | None, body: kopf.Body, param: Any, **_: Any) -> None:
+    async def child(*, type: str, body: kopf.Body, param: Any = None, **_: Any) -> None:
         # The items of a list do not say what they are.
         watcher.child(type, {**dict(body), "apiVersion": param.api_version, "kind": param.name})
 

@@ -41,7 +41,8 @@ class Kube:
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """The object, or None where there is none. Raises KubeError."""
         try:
-            return await self._call("get", "GET", kind.path(namespace, name))
+            found: Object = await self._call("get", "GET", kind.path(namespace, name))
+            return found
         except KubeError as error:
             if error.not_found:
                 return None
@@ -74,12 +75,14 @@ class Kube:
         metadata = item["metadata"]
         path = kind_of(item).path(metadata["namespace"], metadata["name"])
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        return await self._call("apply", "PATCH", path, query, item, APPLY)
+        answer: Object = await self._call("apply", "PATCH", path, query, item, APPLY)
+        return answer
 
     async def create(self, item: Object) -> Object:
         """Raises KubeError, with status 409 where there is one of that name."""
         path = kind_of(item).path(item["metadata"]["namespace"])
-        return await self._call("create", "POST", path, {"fieldManager": FIELD_MANAGER}, item)
+        answer: Object = await self._call("create", "POST", path, {"fieldManager": FIELD_MANAGER}, item)
+        return answer
 
     async def delete(self, item: Object) -> None:
         """Deletes this very object, not another that has its name by now. Its own children go with it."""
@@ -96,7 +99,8 @@ class Kube:
         metadata = item["metadata"]
         path = kind_of(item).path(metadata["namespace"], metadata["name"], "status")
         query = {"fieldManager": FIELD_MANAGER}
-        return await self._call("status", "PATCH", path, query, {"status": status}, MERGE)
+        answer: Object = await self._call("status", "PATCH", path, query, {"status": status}, MERGE)
+        return answer
 
     async def served(self, api_version: str) -> bool:
         """Whether the server has this group and version. Raises KubeError."""

@@ -73,7 +73,10 @@ async def lead(
         leading.set()
         await asyncio.Event().wait()  # the work is not the library's to cancel: its end is waited for
 
-    election = LeaderElection(Config(lock, LEASE_S, RENEW_DEADLINE_S, RETRY_S, started, None))
+    async def stopped() -> None:
+        """The end of `electing` says it."""
+
+    election = LeaderElection(Config(lock, LEASE_S, RENEW_DEADLINE_S, RETRY_S, started, stopped))
     electing = asyncio.create_task(election.run())
     waiting = asyncio.create_task(leading.wait())
     working: asyncio.Task[None] | None = None

@@ -45,10 +45,10 @@ class Login:
         self._found = found
 
     async def credentials(self, **_: Any) -> kopf.ConnectionInfo:
-        token = await self._found.get_api_key_with_prefix("BearerToken")
+        token: str | None = await self._found.get_api_key_with_prefix("BearerToken")
         scheme, _, value = (token or "").rpartition(" ")
         return kopf.ConnectionInfo(
-            server=self._found.host,
+            server=str(self._found.host),
             ca_path=self._found.ssl_ca_cert,
             insecure=not self._found.verify_ssl,
             certificate_path=self._found.cert_file,

@@ -22,12 +22,12 @@ from outrider_operator.reconcile.queue import Again
 from outrider_operator.reconcile.status import accepted, findings, patch, status
 from outrider_operator.reconcile.store import Key, Store
 from outrider_operator.resources.build import build
+from outrider_operator.resources.named_secrets import secrets_named
 from outrider_operator.resources.names import namespace
 from outrider_operator.resources.placement import draft_in_use
 from outrider_operator.resources.platform import Platform
 from outrider_operator.resources.pod import Object
 from outrider_operator.resources.route import unserved_route
-from outrider_operator.resources.named_secrets import secrets_named
 
 log = structlog.get_logger()
 

@@ -227,7 +227,7 @@ def test_kubectl_finds_it_as_its_plugin(cluster: Cluster, namespace: str, tmp_pa
         "KUBECONFIG": str(cluster.kubeconfig),
         "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
     }
-    command = [cluster.kubectl, "outrider", "status", "qwen-coder", "-n", namespace]
+    command = [str(cluster.kubectl), "outrider", "status", "qwen-coder", "-n", namespace]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("kubectl outrider: error: no SpeculativeModel qwen-coder in namespace")

@@ -244,9 +244,10 @@ def test_killed_at_any_call_the_next_process_comes_to_the_same(change: str) -> N
     assert total > 0
     for fatal in range(total):
         cluster = Cluster()
-        if CHANGES[change] is not None:
+        changed = CHANGES[change]
+        if changed is not None:
             cluster.settle()
-            cluster.edit(CHANGES[change])
+            cluster.edit(changed)
         remaining = fatal
 
         def killing(_: str) -> None:
