@@ -46,7 +46,7 @@ class Login:
 
     async def credentials(self, **_: Any) -> kopf.ConnectionInfo:
         token: str | None = await self._found.get_api_key_with_prefix("BearerToken")
-        scheme, _, value = (token or "").rpartition(" ")
+        scheme, _space, value = (token or "").rpartition(" ")
         return kopf.ConnectionInfo(
             server=str(self._found.host),
             ca_path=self._found.ssl_ca_cert,
