@@ -104,7 +104,7 @@ class Sizes:
     sequence_tokens: int
 
 
-def outrider(name: str, pair: Pair, mode: Mode, sizes: Sizes, bench: Bench) -> Pods:
+def outrider(name: str, pair: Pair, mode: Mode, sizes: Sizes, bench: Bench, kv_cache: str = KV_CACHE) -> Pods:
     """Target, and draft where the mode runs one, on shared cores."""
     model = resource(
         name,
@@ -115,7 +115,7 @@ def outrider(name: str, pair: Pair, mode: Mode, sizes: Sizes, bench: Bench) -> P
         draft_dtype=DTYPE,
         max_model_len_tokens=sizes.sequence_tokens,
         max_num_seqs=sizes.streams,
-        kv_cache_memory=KV_CACHE,
+        kv_cache_memory=kv_cache,
     )
     return Pods(model, bench.mirror, bench.folder)
 

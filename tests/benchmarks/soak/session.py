@@ -37,6 +37,9 @@ SAMPLE_S = 5.0
 SHOW_EVERY = 6  # samples
 # Until every size of batch was seen once; of a short run a fifth.
 WARM_UP_S = 120.0
+# Less than the streams would take at once: blocks are given up and read anew, and all of the pool has been touched, and
+# so is resident, by the end of the warm-up.
+KV_CACHE = "320Mi"
 EMPTY_S = 10.0
 
 
@@ -69,7 +72,7 @@ class Soak:
         bench = Bench(mirror, folder, Cores.split(machine_cores()), self._screen.say)
         self._prompts = self._read_prompts(bench)
         sizes = Sizes(settings.streams, LONGEST_TOKENS + LONGEST_ANSWER_TOKENS)
-        self._pods: Pods = outrider("soak", settings.pair, "Auto", sizes, bench)
+        self._pods: Pods = outrider("soak", settings.pair, "Auto", sizes, bench, KV_CACHE)
         self._clients = Clients(self._pods.plan.url, self._pods.plan.name, settings.streams)
         self._machine = machine.describe()
         self._samples: list[Sample] = []
