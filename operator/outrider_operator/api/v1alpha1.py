@@ -820,7 +820,7 @@ class Status(BaseModel):
     """
     target_replicas: Annotated[int | None, Field(alias="targetReplicas", ge=0, le=65536)] = None
     """
-    Pods of the target that are there, ready or not.
+    Pods that the target's Deployment is to have.
     """
     target_ready_replicas: Annotated[int | None, Field(alias="targetReadyReplicas", ge=0, le=65536)] = None
     """
@@ -832,7 +832,7 @@ class Status(BaseModel):
     """
     draft_replicas: Annotated[int | None, Field(alias="draftReplicas", ge=0, le=65536)] = None
     """
-    Pods of the draft that are there, ready or not. Absent where no draft is to run.
+    Pods that the draft's Deployment is to have. Absent where no draft is to run.
     """
     draft_ready_replicas: Annotated[int | None, Field(alias="draftReadyReplicas", ge=0, le=65536)] = None
     """

@@ -34,7 +34,6 @@ log = structlog.get_logger()
 # After its objects were written a model's Deployments change several times within a moment: it is looked at again when
 # they have, so that its first status is written once.
 SETTLE_S = 1.0
-LONGEST_SETTLE_S = 10.0
 # Secrets are not watched: one that is missing is looked for again.
 MISSING_S = 15.0
 
@@ -79,7 +78,7 @@ class Reconciler:
             problems = await self._taken(model, wanted) or await self._certificates.bring(model, typed)
             if not problems:
                 wrote = await self._bring(model, wanted)
-                if not model.get("status") and (wrote or self._settles(model)):
+                if wrote and not model.get("status"):
                     return Again(SETTLE_S)
         await self._say(model, typed, accepted(problems, lacking=lacking))
         return Again(MISSING_S) if lacking else None
@@ -94,13 +93,6 @@ class Reconciler:
             if not await self._kube.exists(SECRET, namespace(typed), name):
                 lacking.append(f"{field}: there is no Secret {name}; create it")
         return lacking
-
-    def _settles(self, model: Object) -> bool:
-        """Whether the Deployments have yet to make their first pods, which they do within moments."""
-        deployments = [one for one in self._store.owned(model["metadata"]["uid"]) if one["kind"] == "Deployment"]
-        if not all(younger_than(one, LONGEST_SETTLE_S, self._now()) for one in deployments):
-            return False
-        return any((one.get("status") or {}).get("replicas", 0) != one["spec"]["replicas"] for one in deployments)
 
     async def _taken(self, model: Object, wanted: Sequence[Object]) -> list[str]:
         """Names that other objects have. Those of the model that the watches have not shown yet are taken in."""
@@ -168,11 +160,6 @@ class Reconciler:
                 await self._kube.create(event(model, said, self._now()))
             except KubeError as error:
                 log.warning("event not written", reason=said.reason, model=model["metadata"]["name"], error=str(error))
-
-
-def younger_than(item: Object, seconds: float, now: datetime) -> bool:
-    created = datetime.fromisoformat(item["metadata"].get("creationTimestamp", "1970-01-01T00:00:00Z"))
-    return (now - created).total_seconds() < seconds
 
 
 def _runs_draft(children: Sequence[Object]) -> bool:

@@ -42,14 +42,18 @@ def findings(name: str, accepted_: Finding, children: Iterable[Object], drafts: 
 
 
 def counts(children: Iterable[Object]) -> Object:
-    """Pods of each role, those that are ready, and the selector that finds them, as /scale and the columns want it."""
+    """Replicas of each role, those that are ready, and the selector that finds them, as /scale and the columns want it.
+
+    Those that are wanted, not those that are there: a cluster that makes pods has made them within a second, and one
+    that does not says why in the condition.
+    """
     found: Object = {}
     for item in children:
         if item["kind"] != "Deployment":
             continue
         labels = item["spec"]["selector"]["matchLabels"]
         role, of_pods = labels["app.kubernetes.io/component"], item.get("status") or {}
-        found[f"{role}Replicas"] = of_pods.get("replicas", 0)
+        found[f"{role}Replicas"] = item["spec"]["replicas"]
         found[f"{role}ReadyReplicas"] = of_pods.get("readyReplicas", 0)
         found[f"{role}Selector"] = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
     return found
