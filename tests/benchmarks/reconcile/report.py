@@ -9,7 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-# One write for each object, two certificates among them, and one status; children of 500 models within a minute; nothing at rest.
+# One write for each object, two certificates among them, and one status; children of 500 models within a minute; at
+# rest nothing.
 CHILDREN_S = 60.0
 CPU_SHARE = 0.05
 RSS_MB = 250.0

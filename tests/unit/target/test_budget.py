@@ -170,6 +170,13 @@ def test_beside_a_prompt_a_node_costs_what_a_token_of_it_does() -> None:
     assert sum(map(len, select(likely, step_time, max_nodes=8, prompt_tokens=64).nodes)) == 4
 
 
+def test_nodes_that_earn_little_more_than_they_cost_are_left() -> None:
+    # Eight nodes beside eight sequences cost 4 % of the step, half a token to believe in would pay 1.5 times.
+    step_time = StepTime([(8, 0.150), (16, 0.156)])
+    assert sum(map(len, select([[0.06]] * 8, step_time, max_nodes=8).nodes)) == 0
+    assert sum(map(len, select([[0.09]] * 8, step_time, max_nodes=8).nodes)) == 8
+
+
 def test_what_reading_takes_is_learnt_from_the_steps_that_waited_for_it() -> None:
     opening = Opening()
 
