@@ -14,6 +14,8 @@ from enum import StrEnum
 import torch
 from transformers import PreTrainedModel
 
+from outrider_serving.engine.packed_linear import whole_tiles
+
 # The kernel is chosen for about so many rows. One to sixteen take the same time: 11 ms for an output layer of
 # 152k x 896 on one core, where bfloat16 takes 20 ms, and torch._weight_int8pack_mm 18 to 49.
 ROWS = 4
@@ -44,7 +46,7 @@ class Int8Linear(torch.nn.Module):
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """rows [..., in_features] → [..., out_features], both bfloat16 or float32."""
-        flat = rows.reshape(-1, self.in_features)
+        flat = whole_tiles(rows.reshape(-1, self.in_features))
         # Not vector_norm(inf): 12 µs against 95 for 8 rows of 4864. The smallest scale keeps a row of zeros at zero.
         scales = flat.abs().amax(-1, keepdim=True).float().mul_(1 / LARGEST).clamp_min_(1e-15)
         product: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
@@ -65,7 +67,7 @@ class Int8Linear(torch.nn.Module):
         product = product.mul_(scales).to(rows.dtype)
         if self._bias is not None:
             product += self._bias
-        return product.view(*rows.shape[:-1], self.out_features)
+        return product[: rows.numel() // self.in_features].view(*rows.shape[:-1], self.out_features)
 
     def plus(self, rows: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         """The product added to `residual`, which stays as it is."""

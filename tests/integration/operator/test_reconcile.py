@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+import yaml
 from cluster.kubectl import Kubectl
 from cluster.operator_process import Operator
 from integration.operator.cluster_state import (
@@ -123,3 +124,73 @@ def test_an_object_of_another_is_not_taken(kubectl: Kubectl, namespace: str) -> 
     kubectl.until(lambda: condition(kubectl, namespace, "Accepted")["status"] == "False", "it says so")
     assert f"Service {NAME}-target was there before" in condition(kubectl, namespace, "Accepted")["message"]
     assert children(kubectl, namespace) == {}
+
+
+def test_paused_it_leaves_even_what_is_deleted_and_takes_up_again(
+    kubectl: Kubectl, operator: Operator, namespace: str
+) -> None:
+    kubectl.apply(namespace, sample())
+    until_complete(kubectl, namespace)
+    patch(kubectl, namespace, {"paused": True})
+    kubectl.until(lambda: condition(kubectl, namespace, "Accepted")["reason"] == "Paused", "it says so")
+    before = operator.writes
+    kubectl("delete", "service", f"{NAME}-draft", "-n", namespace)
+    patch(kubectl, namespace, {"target": {"maxNumSeqs": 3}})
+    kubectl.until(lambda: condition(kubectl, namespace, "Accepted")["observedGeneration"] == 3, "it has seen both")
+    assert operator.writes == before + 1, "the status, and nothing else"
+    assert f"Service/{NAME}-draft" not in children(kubectl, namespace)
+    patch(kubectl, namespace, {"paused": False})
+    until_complete(kubectl, namespace)
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_secret_that_comes_later_is_asked_for_until_it_is_there(kubectl: Kubectl, namespace: str) -> None:
+    model = sample()
+    model["spec"]["target"]["model"]["secretRef"] = {"name": "hub"}
+    kubectl.apply(namespace, model)
+    until_complete(kubectl, namespace)
+    kubectl.until(lambda: condition(kubectl, namespace, "Accepted")["reason"] == "Lacking", "it is told")
+    assert "no Secret hub; create it" in condition(kubectl, namespace, "Accepted")["message"]
+    kubectl("create", "secret", "generic", "hub", "--from-literal=HF_TOKEN=not-to-be-seen", "-n", namespace)
+    kubectl.until(lambda: condition(kubectl, namespace, "Accepted")["reason"] == "Valid", "found")
+    everything = kubectl("get", "smodel,events,deployments", "-n", namespace, "-o", "yaml")
+    assert "not-to-be-seen" not in everything
+
+
+@pytest.mark.usefixtures("operator")
+def test_what_an_api_is_for_comes_with_the_api(kubectl: Kubectl, namespace: str) -> None:
+    kubectl.apply(namespace, sample())
+    until_complete(kubectl, namespace)
+    kubectl(
+        "apply",
+        "-f",
+        "-",
+        stdin=yaml.safe_dump_all([resource_definition("PodMonitor"), resource_definition("PrometheusRule")]),
+    )
+    try:
+        kubectl.until(
+            lambda: bool(
+                kubectl("get", "podmonitors", "-n", namespace, "-o", "name", ok=False).startswith("podmonitor")
+            ),
+            "a PodMonitor",
+        )
+    finally:
+        kubectl("delete", "crd", "podmonitors.monitoring.coreos.com", "prometheusrules.monitoring.coreos.com")
+
+
+def resource_definition(kind: str) -> dict[str, object]:
+    """As much of the Prometheus operator's CRD as a server needs to take such objects."""
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{kind.lower()}s.monitoring.coreos.com"},
+        "spec": {
+            "group": "monitoring.coreos.com",
+            "scope": "Namespaced",
+            "names": {"kind": kind, "plural": f"{kind.lower()}s", "singular": kind.lower()},
+            "versions": [
+                {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}},
+            ],
+        },
+    }
