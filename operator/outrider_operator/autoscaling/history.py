@@ -1,0 +1,100 @@
+"""What decide remembers from one decision to the next. Immutable: decide takes one and gives the next.
+
+Only the process has it. One that starts anew begins with `History(started_s=now)` and knows that it has seen nothing.
+Seconds are those of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from outrider_operator.autoscaling.observation import DraftTime, StepTime
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """Replicas that were thought right at one moment, before stabilisation, rates and bounds."""
+
+    at_s: float
+    replicas: int
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A change of what a Deployment asks for: more than 0 added, less removed."""
+
+    at_s: float
+    change: int
+
+
+@dataclass(frozen=True)
+class RoleHistory:
+    """Of one role. wanted: what its Deployment said last. decided: what was decided last; a change to it is stamped
+    with the time of that decision, any other (by hand, by another controller) with the time it was seen.
+    """
+
+    recommended: tuple[Recommended, ...] = ()
+    scaled: tuple[Scaled, ...] = ()
+    wanted: int | None = None
+    decided: Recommended | None = None
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What clients asked of all targets together, by second, in the window that ended at `at_s`."""
+
+    at_s: float
+    requests: float
+    prompt_tokens: float
+    generated_tokens: float
+
+
+@dataclass(frozen=True)
+class Starts:
+    """How long a target takes from asked for to ready. since_s: when those that start now began; start_s: the last
+    that was seen from beginning to end.
+    """
+
+    since_s: float | None = None
+    ready: int = 0
+    start_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What was measured last of things that cannot be measured all the time: acceptance while nothing is drafted, the
+    draft's time while there is none.
+    """
+
+    step_time: StepTime | None = None
+    draft_time: DraftTime | None = None
+    path_acceptance: tuple[float, ...] = ()
+    nodes_per_depth: float = 1.0
+
+
+@dataclass(frozen=True)
+class GateState:
+    """Whether speculation is thought to pay.
+
+    open, since_s: as it stands and since when. other_since_s: since when the estimates say without a break that the
+    other would be right. backoff_s: the wait before the next probe. flips: when the targets were told otherwise.
+    """
+
+    open: bool
+    since_s: float
+    backoff_s: float
+    other_since_s: float | None = None
+    flips: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class History:
+    """started_s: when this process began to look."""
+
+    started_s: float
+    target: RoleHistory = field(default_factory=RoleHistory)
+    draft: RoleHistory = field(default_factory=RoleHistory)
+    demand: tuple[Demand, ...] = ()
+    starts: Starts = field(default_factory=Starts)
+    known: Known = field(default_factory=Known)
+    gate: GateState | None = None
