@@ -54,7 +54,8 @@ class Policy:
     """The whole of spec.autoscaling. draft: None where there is none, or where mode is Off.
 
     drafts_per_target: no more drafts than so many for each wanted target. ttft_p95_s, itl_p95_s: None where no goal was
-    given. min_goodput_gain: below it speculation does not pay. always: spec.speculation.mode is Always.
+    given. min_goodput_gain: below it speculation does not pay. always: spec.speculation.mode is Always. max_depth:
+    spec.speculation.maxDepth.
     """
 
     target: Bounds
@@ -64,3 +65,4 @@ class Policy:
     min_goodput_gain: float = 1.05
     always: bool = False
     drafts_per_target: float = 1.0
+    max_depth: int = 8
