@@ -18,6 +18,7 @@ from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.parallel_runner import ParallelRunner
 from outrider_serving.engine.quantization import Quantization, UnsupportedQuantization
 from outrider_serving.engine.ranks import Ranks
+from outrider_serving.engine.row_counts import make_products
 from outrider_serving.engine.warmup import ForwardTimes, measure_forwards
 from outrider_serving.rank import load_slices, start_ranks
 
@@ -75,6 +76,7 @@ def load_role(
         else:
             runner = ParallelRunner(model, quantization, ranks)
         _take_memory(runner, kv_cache, length, tensor_parallel_size)
+        make_products(model)
         forwards = measure_forwards(runner)
     except UnsupportedQuantization as error:
         raise FlagError("--quantization", str(error)) from None

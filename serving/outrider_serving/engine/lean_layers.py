@@ -54,6 +54,8 @@ class LeanLayer(torch.nn.Module):
         self._head_dim: int = attention.head_dim  # type: ignore[union-attr,assignment]
         self._scaling: float = attention.scaling  # type: ignore[union-attr,assignment]
         self._window = window
+        # What they give is added to the rows in the same product.
+        self.added_products = (self._out, self._down)
         heads_of = {name: getattr(attention, name).out_features // self._head_dim for name in ("q_proj", "k_proj")}
         self._heads, self._kv_heads = heads_of["q_proj"], heads_of["k_proj"]
 

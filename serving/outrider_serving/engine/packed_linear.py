@@ -11,22 +11,13 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedModel
 
+from outrider_serving.engine.row_counts import TiledLinear, whole_tiles
+
 # The kernel that oneDNN chooses for a layout is chosen for about so many rows: a step's, not a prompt's.
 ROWS = 4
-# oneDNN keeps what it has made for each number of rows that it has seen: 50 prompts of other lengths took 160 MB that
-# way, of one length 3. A step's numbers are few and stay exact; a matrix unit takes 16 rows in the time of one.
-EXACT_ROWS = 32
-TILE_ROWS = 16
 
 
-def whole_tiles(rows: torch.Tensor) -> torch.Tensor:
-    """rows [..., rows, features], with rows of zeros behind them up to a number of which there are few."""
-    count = rows.shape[-2]
-    more = -count % TILE_ROWS if count > EXACT_ROWS else 0
-    return torch.nn.functional.pad(rows, (0, 0, 0, more)) if more else rows
-
-
-class PackedLinear(torch.nn.Module):
+class PackedLinear(TiledLinear):
     """y = x Wᵀ + b over a packed bfloat16 weight."""
 
     def __init__(self, linear: torch.nn.Linear) -> None:
@@ -34,6 +25,7 @@ class PackedLinear(torch.nn.Module):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), ROWS)
         self._bias = None if linear.bias is None else linear.bias.detach().clone()
+        self.has_bias = linear.bias is not None
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """rows bfloat16 [..., in_features] → [..., out_features]."""

@@ -14,7 +14,7 @@ from enum import StrEnum
 import torch
 from transformers import PreTrainedModel
 
-from outrider_serving.engine.packed_linear import whole_tiles
+from outrider_serving.engine.row_counts import TiledLinear, whole_tiles
 
 # The kernel is chosen for about so many rows. One to sixteen take the same time: 11 ms for an output layer of
 # 152k x 896 on one core, where bfloat16 takes 20 ms, and torch._weight_int8pack_mm 18 to 49.
@@ -31,7 +31,7 @@ class UnsupportedQuantization(ValueError):
     """This machine or installation cannot quantise so; the message says why and what to do."""
 
 
-class Int8Linear(torch.nn.Module):
+class Int8Linear(TiledLinear):
     """y = x Wᵀ + b over an int8 weight with a float32 scale for each output channel."""
 
     def __init__(self, linear: torch.nn.Linear) -> None:
@@ -43,6 +43,7 @@ class Int8Linear(torch.nn.Module):
         self._weight = torch.ops.onednn.qlinear_prepack(rounded, [ROWS, self.in_features])
         self._zeros = torch.zeros(self.out_features, dtype=torch.int64)
         self._bias = None if linear.bias is None else linear.bias.detach().clone()
+        self.has_bias = linear.bias is not None
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """rows [..., in_features] → [..., out_features], both bfloat16 or float32."""

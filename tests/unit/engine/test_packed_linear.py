@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-from outrider_serving.engine.packed_linear import PackedLinear, whole_tiles
+from outrider_serving.engine.packed_linear import PackedLinear
 from outrider_serving.engine.quantization import Int8Linear
+from outrider_serving.engine.row_counts import (
+    LARGE_OUTPUT,
+    MADE_ROWS,
+    SAMPLED_ROWS,
+    TiledLinear,
+    make_products,
+    padded,
+    row_counts,
+    whole_tiles,
+)
 
 
 @pytest.mark.parametrize("count", [1, 2, 31, 32, 33, 47, 48, 200])
@@ -25,5 +35,52 @@ def test_the_product_is_the_layers_own_for_any_number_of_rows(count: int, bias: 
 
 def test_prompts_of_any_length_are_of_few_shapes() -> None:
     shapes = {whole_tiles(torch.zeros(1, count, 8)).shape[1] for count in range(1, 513)}
-    assert len(shapes) == 32 + 30
-    assert all(whole_tiles(torch.zeros(count, 8)).shape[0] == count for count in range(1, 33))
+    assert len(shapes) == 16 + 7 + 12
+    assert shapes == set(row_counts(512))
+    assert all(whole_tiles(torch.zeros(count, 8)).shape[0] == count for count in range(1, 17))
+    assert padded(513) == 640
+
+
+class Told(TiledLinear):
+    """Notes the numbers of rows that it is asked for."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.in_features, self.out_features, self.has_bias = in_features, out_features, False
+        self.plain: list[int] = []
+        self.added: list[int] = []
+
+    def forward(self, rows: torch.Tensor) -> None:
+        self.plain.append(rows.shape[-2])
+
+    def plus(self, rows: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        assert residual.shape == (1, rows.shape[-2], self.out_features)
+        self.added.append(rows.shape[-2])
+        return residual
+
+
+class Layer(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = Told(8, 16), Told(16, 8)
+        self.added_products = (self.down,)
+
+
+class Model(torch.nn.Module):
+    dtype = torch.bfloat16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList([Layer(), Layer()])
+        self.lm_head = Told(8, LARGE_OUTPUT)
+
+
+def test_every_form_of_product_is_made_once_and_as_its_layer_asks_for_it() -> None:
+    model = Model()
+    make_products(model)  # type: ignore[arg-type]
+    first, second = model.layers
+    assert isinstance(first, Layer)
+    assert isinstance(second, Layer)
+    assert first.up.plain == first.down.added == list(row_counts(MADE_ROWS))
+    assert first.up.added == first.down.plain == second.up.plain == second.down.added == []
+    assert model.lm_head.plain == list(row_counts(SAMPLED_ROWS))
