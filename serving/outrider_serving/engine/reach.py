@@ -21,6 +21,9 @@ LEAST_FOLDED = 6
 # masked rows cost as much as others. 32 sequences of 200 to 450 rows take 36 ms so and 47 one by one (30 layers on two
 # cores, which three KV heads do not share evenly, and six do).
 LEAST_SHARE = 0.6
+# More queries than a step's are a prompt's: of these the kernel takes so many at once.
+EXACT_ROWS = 16
+CHUNK_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Reach:
     """What the new rows of one sequence, or of two with as many new rows, attend to, for all layers of one window.
 
     keys, values: for each run of the pool's rows, for each layer, a view [sequences, kv_heads, run rows, head_dim].
-    masks: for each run an additive mask [sequences, 1, queries, run rows], or None when everything is visible.
+    masks: for each run an additive mask [sequences, 1, queries, run rows], or None when everything is visible. Of a
+    prompt's chunk there may be more queries than rows, which see nothing and are not looked at.
     folded: the queries of a group of heads stand side by side as rows, mask included.
     """
 
@@ -78,8 +82,11 @@ class Reaches:
         In bfloat16 on a CPU the kernel keeps the code that it has made for each number of queries and of rows, for
         ever and in each thread: 18 kB each, 230 MB in ten minutes of 64 streams (measured on AMX).
         """
-        shape = self._pool.shape
-        return -end % BLOCK_TOKENS if shape.device.type == "cpu" and shape.dtype is torch.bfloat16 else 0
+        return -end % BLOCK_TOKENS if self._keeps_code else 0
+
+    @property
+    def _keeps_code(self) -> bool:
+        return self._pool.shape.device.type == "cpu" and self._pool.shape.dtype is torch.bfloat16
 
     def _folded(self, rows: int) -> bool:
         few = rows <= FOLDED_ROWS and rows * self._group >= LEAST_FOLDED
@@ -146,7 +153,10 @@ class Reaches:
 
     def _mask(self, allowed: NDArray[np.bool_]) -> torch.Tensor:
         """bool [sequences, rows, cache rows] → additive [sequences, 1, queries, cache rows]."""
-        if self._folded(allowed.shape[1]):
+        rows = allowed.shape[1]
+        if rows > EXACT_ROWS and self._keeps_code:
+            allowed = np.pad(allowed, ((0, 0), (0, -rows % CHUNK_ROWS), (0, 0)))
+        if self._folded(rows):
             allowed = allowed.repeat(self._group, axis=1)
         mask = torch.zeros(allowed.shape, dtype=self._pool.shape.dtype)
         mask.masked_fill_(torch.from_numpy(~allowed), torch.finfo(mask.dtype).min)
