@@ -16,12 +16,18 @@ def without_cluster() -> bool:
     return os.environ.get("CLUSTER") == "none"
 
 
+def given_kubeconfig() -> Path | None:
+    """KUBECONFIG, where no KUBEBUILDER_ASSETS are given."""
+    kubeconfig = os.environ.get("KUBECONFIG")
+    return Path(kubeconfig) if kubeconfig and "KUBEBUILDER_ASSETS" not in os.environ else None
+
+
 @contextlib.contextmanager
 def chosen_cluster() -> Iterator[Cluster]:
-    """KUBECONFIG's, where no KUBEBUILDER_ASSETS are given; else one of our own. Raises NoCluster."""
-    kubeconfig = os.environ.get("KUBECONFIG")
-    if kubeconfig and "KUBEBUILDER_ASSETS" not in os.environ:
-        yield GivenCluster(Path(kubeconfig))
+    """The one that is given, else one of our own. Raises NoCluster."""
+    given = given_kubeconfig()
+    if given is not None:
+        yield GivenCluster(given)
         return
     with ControlPlane(get_assets()) as running:
         yield running

@@ -8,7 +8,7 @@ from typing import Any
 
 import kopf
 from kubernetes.aio.client import ApiClient, Configuration
-from kubernetes.aio.config import ConfigException, list_kube_config_contexts, load_incluster_config, load_kube_config
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
 # A ServiceAccount's token is rotated long before it ends, and read anew by our own calls every minute.
 LOGIN_AGAIN_S = 300
@@ -57,13 +57,3 @@ class Login:
             token=value or None,
             expiration=datetime.now(UTC) + timedelta(seconds=LOGIN_AGAIN_S),
         )
-
-
-def current_namespace(context: str | None = None) -> str:
-    """That of the KUBECONFIG's context; `default` where it names none."""
-    try:
-        contexts, active = list_kube_config_contexts()
-    except (ConfigException, OSError):
-        return "default"
-    chosen = next((each for each in contexts if each["name"] == context), active)
-    return str(chosen["context"].get("namespace") or "default")

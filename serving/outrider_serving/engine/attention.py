@@ -109,11 +109,23 @@ def _attend(
 ) -> torch.Tensor:
     """query [sequences, kv_heads, rows * group, head_dim], a row's group side by side → the same shape."""
     if reach.folded:
-        return _over_runs(query, reach, layer, scaling, softcap)
+        return _padded(query, reach, layer, scaling, softcap)
     count, kv_heads, _, head_dim = query.shape
     by_row = query.reshape(count, kv_heads, reach.rows, -1, head_dim).transpose(2, 3)
-    out = _over_runs(by_row.reshape(count, -1, reach.rows, head_dim), reach, layer, scaling, softcap)
+    out = _padded(by_row.reshape(count, -1, reach.rows, head_dim), reach, layer, scaling, softcap)
     return out.reshape(*by_row.shape[:-1], -1).transpose(2, 3).reshape(*query.shape[:-1], -1)
+
+
+def _padded(
+    query: torch.Tensor, reach: Reach, layer: int, scaling: float | None, softcap: float | None
+) -> torch.Tensor:
+    """query [sequences, heads, rows, head_dim] → the same shape, with rows of zeros behind them where the masks have
+    more.
+    """
+    more = 0 if reach.masks[0] is None else reach.masks[0].shape[-2] - query.shape[2]
+    if not more:
+        return _over_runs(query, reach, layer, scaling, softcap)
+    return _over_runs(torch.nn.functional.pad(query, (0, 0, 0, more)), reach, layer, scaling, softcap)[:, :, :-more]
 
 
 def _over_runs(

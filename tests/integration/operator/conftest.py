@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from cluster.choice import chosen_cluster, without_cluster
+from cluster.choice import chosen_cluster, given_kubeconfig, without_cluster
 from cluster.control_plane import Cluster, ControlPlane
 from cluster.errors import NoCluster
 from cluster.kubectl import Kubectl
@@ -21,20 +21,27 @@ NOT_RUN = pytest.StashKey[int]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """CLUSTER=none takes these tests out; what was not run is told at the end."""
-    if not without_cluster():
-        return
+    """CLUSTER=none takes these tests out, and a cluster that is given those that stop it; what was not run is told at
+    the end.
+    """
     ours = [item for item in items if item.path.is_relative_to(HERE)]
+    if not without_cluster():
+        ours = [item for item in ours if given_kubeconfig() is not None and "control_plane" in _fixtures(item)]
     config.stash[NOT_RUN] = len(ours)
     config.hook.pytest_deselected(items=ours)
     items[:] = [item for item in items if item not in ours]
 
 
+def _fixtures(item: pytest.Item) -> Collection[str]:
+    return item.fixturenames if isinstance(item, pytest.Function) else ()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     count = terminalreporter.config.stash.get(NOT_RUN, 0)
     if count:
-        terminalreporter.section("CLUSTER=none")
-        terminalreporter.write_line(f"NOT RUN: {count} tests of tests/integration/operator, which need a cluster")
+        lack = "a cluster" if without_cluster() else "a cluster that they may stop"
+        terminalreporter.section("CLUSTER=none" if without_cluster() else "KUBECONFIG")
+        terminalreporter.write_line(f"NOT RUN: {count} tests of tests/integration/operator, which need {lack}")
 
 
 @pytest.fixture(scope="session")
@@ -49,8 +56,7 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def control_plane(cluster: Cluster) -> ControlPlane:
     """A server of our own, which may be stopped."""
-    if not isinstance(cluster, ControlPlane):
-        pytest.skip("the cluster of KUBECONFIG is not ours to stop")
+    assert isinstance(cluster, ControlPlane), "tests that stop the cluster are taken out where it is given"
     return cluster
 
 

@@ -149,6 +149,34 @@ def test_sequences_about_as_long_are_attended_to_in_twos() -> None:
     assert [(reach.sequences, reach.rows) for reach in reaches] == [(2, 1), (2, 1), (2, 1), (1, 2)]
 
 
+def test_masked_rows_of_a_bfloat16_cache_end_with_a_block_and_what_lies_behind_is_not_seen() -> None:
+    """Few lengths, since the kernel keeps the code of each; and few numbers of queries but for those of steps."""
+    runner = ModelRunner(family("llama", ATTENTION).bfloat16())
+    caches = [prefill(runner, [1] * length)[0] for length in (60, 3, 15, 29, 31, 31, 40)]
+    batch = [
+        Rows(kv, [2] * rows, range(kv.length, kv.length + rows))
+        for kv, rows in zip(caches, (2, 2, 2, 2, 2, 40, 70), strict=True)
+    ]
+    ordered = [batch[index] for index in order(batch)]
+    for each in ordered:
+        each.kv.reserve(len(each))
+    reaches = list(Reaches(runner.pool, window=None, group=2).of(ordered))
+    assert {reach.sequences for reach in reaches} == {1, 2}
+    masks = [mask for reach in reaches for mask in reach.masks if mask is not None]
+    assert masks
+    assert all(mask.shape[-1] % BLOCK_TOKENS == 0 for mask in masks)
+    assert {mask.shape[-2] for mask in masks} == {2, 2 * 64, 96}
+    before = runner.forward(ordered)
+    used = {row for each in ordered for row in each.kv.slots(range(each.kv.length))}
+    behind = [row for row in range(runner.pool.blocks * BLOCK_TOKENS) if row not in used]
+    for each in ordered:
+        each.kv.compact(each.kv.length - len(each), [])
+    runner.pool.all_keys[:, :, behind] = 100.0
+    runner.pool.all_values[:, :, behind] = 100.0
+    for after, expected in zip(runner.forward(ordered), before, strict=True):
+        torch.testing.assert_close(after, expected, rtol=0, atol=0)
+
+
 def test_rows_kept_by_compaction_are_the_path_as_if_it_had_been_read_alone() -> None:
     runner = ModelRunner(random_llama(3))
     kv, _ = prefill(runner, PROMPT)
