@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from outrider_operator.autoscaling.estimate import Load
 from outrider_operator.autoscaling.observation import DraftTime, StepTime
 
 
@@ -30,40 +31,41 @@ class Scaled:
 @dataclass(frozen=True)
 class RoleHistory:
     """Of one role. wanted: what its Deployment said last. decided: what was decided last; a change to it is stamped
-    with the time of that decision, any other (by hand, by another controller) with the time it was seen.
+    with the time of that decision, any other (by hand, by another controller) with the time it was seen. ready:
+    how many were, and ready_since_s since when.
     """
 
     recommended: tuple[Recommended, ...] = ()
     scaled: tuple[Scaled, ...] = ()
     wanted: int | None = None
     decided: Recommended | None = None
+    ready: int | None = None
+    ready_since_s: float | None = None
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What clients asked of all targets together, by second, in the window that ended at `at_s`."""
+    """What clients asked of all targets together in the window that ended at `at_s`, and how many of them waited."""
 
     at_s: float
-    requests: float
-    prompt_tokens: float
-    generated_tokens: float
+    load: Load
+    waiting: float = 0.0
 
 
 @dataclass(frozen=True)
 class Starts:
-    """How long a target takes from asked for to ready. since_s: when those that start now began; start_s: the last
-    that was seen from beginning to end.
+    """How long a target takes from asked for to ready. since_s: when the first of those began that start now. start_s:
+    what the last one took that was seen from beginning to end.
     """
 
     since_s: float | None = None
-    ready: int = 0
     start_s: float | None = None
 
 
 @dataclass(frozen=True)
 class Known:
-    """What was measured last of things that cannot be measured all the time: acceptance while nothing is drafted, the
-    draft's time while there is none.
+    """What was measured last of things that cannot be measured all the time: steps while nothing is asked, acceptance
+    while nothing is drafted, the draft's time while there is no draft.
     """
 
     step_time: StepTime | None = None
@@ -76,20 +78,25 @@ class Known:
 class GateState:
     """Whether speculation is thought to pay.
 
-    open, since_s: as it stands and since when. other_since_s: since when the estimates say without a break that the
-    other would be right. backoff_s: the wait before the next probe. flips: when the targets were told otherwise.
+    open, since_s: as it stands and since when. told: whether the targets may draft; later than `open`: first a draft
+    has to be ready. other_since_s: since when all says without a break that the other would be right. closed_gain:
+    what was estimated when it closed. backoff_s: the wait before the next probe. flips: when `told` changed.
     """
 
     open: bool
     since_s: float
+    told: bool
     backoff_s: float
     other_since_s: float | None = None
+    closed_gain: float | None = None
     flips: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class History:
-    """started_s: when this process began to look."""
+    """started_s: when this process began to look. seen_since_s, seen_s: since when signals have come without a long
+    break, and when they came last; None before the first.
+    """
 
     started_s: float
     target: RoleHistory = field(default_factory=RoleHistory)
@@ -98,3 +105,5 @@ class History:
     starts: Starts = field(default_factory=Starts)
     known: Known = field(default_factory=Known)
     gate: GateState | None = None
+    seen_since_s: float | None = None
+    seen_s: float | None = None

@@ -1,4 +1,4 @@
-"""What the autoscaler knows of one model at one moment. Only data: who gathers it is in signals, who judges in decide."""
+"""What the autoscaler knows of one model at one moment. Only data: signals gathers it, decide judges."""
 
 from __future__ import annotations
 
@@ -51,15 +51,16 @@ class DraftTime:
 
 @dataclass(frozen=True)
 class Signals:
-    """What was measured over the last window_s seconds: of all ready targets and drafts of the newest revision together,
-    where nothing else is said. Rates are by second. None: nothing was there to measure.
+    """What was measured over the last window_s seconds: of all ready targets and drafts of the newest revision
+    together, where nothing else is said. Rates are by second. None: nothing was there to measure.
 
     pods: how many targets answered. running, waiting: means over the window. kv_usage: mean share of the pools, 0 to 1.
     max_sequences: that one target runs at once. path_acceptance: of the trees verified, the share whose path was
     accepted to depth 1, 2, …; empty where none was verified. nodes_per_depth: nodes verified by level of a tree.
     tokens_per_step: of one sequence, the target's own included. gain: goodput with speculation over that without, as
     the targets measure it. draft_wait_share: of the steps' time, spent waiting for trees. draft_busy: mean share of
-    their time that the drafts compute.
+    their time that the drafts compute. itl_p95_s: of the gaps between tokens. itl_mean_s: their mean. chunk_tokens:
+    most of a prompt that one step reads.
     """
 
     window_s: float
@@ -80,14 +81,16 @@ class Signals:
     acceptance_rate: float | None = None
     ttft_p95_s: float | None = None
     itl_p95_s: float | None = None
+    itl_mean_s: float | None = None
+    chunk_tokens: float = 512.0
     draft_wait_share: float | None = None
     draft_busy: float | None = None
 
 
 @dataclass(frozen=True)
 class Observation:
-    """target, draft: their pods. speculating: whether the targets were told that they may. signals: None where no target
-    answered. others: roles ("target", "draft") that somebody else scales, with who it is.
+    """target, draft: their pods. speculating: whether the targets were told that they may. signals: None where no
+    target answered. others: roles ("target", "draft") that somebody else scales, with who it is.
     """
 
     target: Pods

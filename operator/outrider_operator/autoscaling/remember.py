@@ -1,0 +1,63 @@
+"""What a new observation adds to the history, before anything is decided. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from outrider_operator.autoscaling.behavior import recent_changes
+from outrider_operator.autoscaling.demand import sampled
+from outrider_operator.autoscaling.history import History, Known, RoleHistory, Scaled, Starts
+from outrider_operator.autoscaling.observation import Observation, Pods, Signals
+
+# One reading may fail. After a longer break what is seen may be another load, and the windows begin anew.
+LONGEST_BREAK_S = 60.0
+
+
+def remembered(history: History, observation: Observation, now_s: float) -> History:
+    """The history with what was just seen."""
+    history = replace(
+        history,
+        target=_role(history.target, observation.target, now_s),
+        draft=_role(history.draft, observation.draft, now_s),
+        starts=_starts(history.starts, history.target, observation.target, now_s),
+    )
+    signals = observation.signals
+    if signals is None:
+        return history
+    unbroken = history.seen_s is not None and now_s - history.seen_s <= LONGEST_BREAK_S
+    return replace(
+        history,
+        demand=sampled(history.demand, signals, now_s),
+        known=_known(history.known, signals),
+        seen_since_s=history.seen_since_s if unbroken else now_s,
+        seen_s=now_s,
+    )
+
+
+def _role(past: RoleHistory, pods: Pods, now_s: float) -> RoleHistory:
+    scaled = recent_changes(past.scaled, now_s)
+    if past.wanted is not None and pods.wanted != past.wanted:
+        ours = past.decided is not None and past.decided.replicas == pods.wanted
+        at_s = past.decided.at_s if ours and past.decided else now_s
+        scaled = (*scaled, Scaled(at_s, pods.wanted - past.wanted))
+    since_s = past.ready_since_s if pods.ready == past.ready else now_s
+    return replace(past, scaled=scaled, wanted=pods.wanted, ready=pods.ready, ready_since_s=since_s)
+
+
+def _starts(past: Starts, before: RoleHistory, pods: Pods, now_s: float) -> Starts:
+    """The first that gets ready tells how long a start takes; how long the others waited for a node is not known."""
+    if past.since_s is not None and before.ready is not None and pods.ready > before.ready:
+        past = Starts(None, now_s - past.since_s)
+    if not pods.starting:
+        return replace(past, since_s=None)
+    return past if past.since_s is not None else replace(past, since_s=now_s)
+
+
+def _known(past: Known, signals: Signals) -> Known:
+    drafted = bool(signals.path_acceptance)
+    return Known(
+        step_time=signals.step_time or past.step_time,
+        draft_time=signals.draft_time or past.draft_time,
+        path_acceptance=signals.path_acceptance if drafted else past.path_acceptance,
+        nodes_per_depth=signals.nodes_per_depth if drafted else past.nodes_per_depth,
+    )

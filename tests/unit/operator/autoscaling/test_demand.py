@@ -1,0 +1,78 @@
+"""What is asked: now, in a while, lately."""
+
+from __future__ import annotations
+
+import pytest
+from outrider_operator.autoscaling.demand import LASTING_S, lasting, sampled, soon, with_backlog
+from outrider_operator.autoscaling.estimate import Load
+from outrider_operator.autoscaling.history import Demand
+from unit.operator.autoscaling.world import CHAT, TICK_S, chat, signals
+
+
+def asked(*requests: float, every_s: float = 60.0) -> tuple[Demand, ...]:
+    return tuple(Demand(index * every_s, chat(rate)) for index, rate in enumerate(requests))
+
+
+def test_a_rise_that_goes_on_is_there_before_the_pod_is() -> None:
+    """1, 2, 3 requests/s in three minutes: 6 in three more."""
+    assert soon(asked(1, 2, 3), ahead_s=180.0, apart_s=60.0).requests == pytest.approx(6)
+
+
+def test_of_two_rises_the_smaller_counts() -> None:
+    assert soon(asked(1, 1.5, 3), ahead_s=180.0, apart_s=60.0).requests == pytest.approx(3 + 3 * 0.5)
+
+
+@pytest.mark.parametrize("rates", [(1.0, 1.0, 9.0), (1.0, 9.0, 9.0), (9.0, 5.0, 1.0), (1.0, 9.0, 5.0)])
+def test_a_jump_and_a_fall_are_no_slope(rates: tuple[float, ...]) -> None:
+    assert soon(asked(*rates), ahead_s=180.0, apart_s=60.0) == chat(rates[-1])
+
+
+def test_nothing_is_foreseen_from_too_short_a_past_or_across_a_gap() -> None:
+    assert soon(asked(1, 2), ahead_s=180.0, apart_s=60.0) == chat(2)
+    with_gap = (Demand(0.0, chat(1)), Demand(100.0, chat(2)), Demand(300.0, chat(3)))
+    assert soon(with_gap, ahead_s=180.0, apart_s=60.0) == chat(3)
+
+
+def test_lately_is_the_mean_of_minutes_or_now_if_that_is_more() -> None:
+    assert lasting(asked(4, 2, 0)).requests == pytest.approx(2)
+    assert lasting(asked(0, 2, 4)).requests == pytest.approx(4)
+
+
+def test_what_is_older_is_forgotten() -> None:
+    samples: tuple[Demand, ...] = ()
+    for tick in range(int(2 * LASTING_S / TICK_S)):
+        samples = sampled(samples, signals(chat(1)), tick * TICK_S)
+    assert len(samples) == LASTING_S / TICK_S
+
+
+def test_while_requests_wait_arrivals_tell_what_is_asked_and_not_what_is_served() -> None:
+    usual = asked(1, 1)
+    served = Load(3.0, 1500.0, 300.0)
+    swamped = signals(served, pods=2, waiting=30.0)
+    found = sampled(usual, swamped, 120.0)[-1].load
+    assert found.requests == 3.0
+    assert found.prompt_tokens == pytest.approx(3 * CHAT.prompt_tokens)
+    assert found.generated_tokens == pytest.approx(3 * CHAT.generated_tokens)
+
+
+def test_without_a_queue_what_is_measured_is_what_is_asked() -> None:
+    served = Load(3.0, 1500.0, 300.0)
+    assert sampled(asked(1, 1), signals(served, waiting=1.0), 120.0)[-1].load == served
+
+
+def test_a_queue_that_is_gone_before_a_pod_could_help_asks_for_none() -> None:
+    """5 waiting, 2/s come and 3/s are done: gone in 5 s."""
+    assert with_backlog(chat(2), waiting=5, capacity=3, start_s=180) == chat(2)
+
+
+def test_what_still_waits_when_a_pod_could_help_is_asked_for_on_top() -> None:
+    """60 waiting and 1/s more than is done: 240 after three minutes, to be done in five."""
+    assert with_backlog(chat(2), waiting=60, capacity=1, start_s=180).requests == pytest.approx(2 + 240 / 300)
+
+
+def test_after_a_restart_in_a_surge_what_is_served_is_told_by_how_the_queue_grows() -> None:
+    """3 come each second and the queue grows by 2: the tokens are those of one."""
+    served = Load(3.0, CHAT.prompt_tokens, CHAT.generated_tokens)
+    first = sampled((), signals(served, waiting=100.0), 0.0)
+    found = sampled(first, signals(served, waiting=130.0), 15.0)[-1].load
+    assert found.prompt_tokens == pytest.approx(3 * CHAT.prompt_tokens)
