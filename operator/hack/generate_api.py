@@ -1,7 +1,8 @@
 """Generates outrider_operator/api/v1alpha1.py from the CRD; with --check, says whether it is up to date.
 
-The CRD nests everything in one schema. Here each object in it becomes a named class first (objects of the
-same fields share one): class names that a generator makes up would change with every new field.
+The CRD nests everything in one schema. Here each object in it becomes a class first, called by its title or else by
+its field (objects of the same fields share one): class names that a generator makes up would change with every new
+field.
 """
 
 import argparse
@@ -81,7 +82,7 @@ def _named(field: str, schema: dict[str, Any], definitions: dict[str, Any]) -> d
     fields = {name: _named(name, inner, definitions) for name, inner in schema["properties"].items()}
     definition = {"additionalProperties": open_ended, **schema, "properties": fields}
     default = {"default": definition.pop("default")} if "default" in definition else {}
-    class_name = field[0].upper() + field[1:]
+    class_name = definition.pop("title", field[0].upper() + field[1:])
     _define(class_name, definition, definitions)
     return {"$ref": f"#/$defs/{class_name}", "description": schema["description"], **default}
 

@@ -19,7 +19,7 @@ from outrider_serving.draft import main as draft
 from outrider_serving.models import main as models
 from outrider_serving.target import main as target
 from typer.core import TyperGroup
-from unit.operator.test_round_trip import SPECS
+from unit.operator.test_round_trip import specs
 from unit.operator.yaml_models import model, resource
 
 COMMANDS = {
@@ -48,7 +48,7 @@ def rendered(built_from: SpeculativeModel, platform: Platform | None = None) -> 
     return [(each["command"][0], each["args"]) for each in containers]
 
 
-@given(SPECS)
+@given(specs())
 def test_the_commands_take_whatever_the_resource_allows(spec: dict[str, object]) -> None:
     [allowed] = check(to_yaml([resource(spec)]), "model.yaml").models
     for program, args in rendered(allowed):

@@ -14,6 +14,8 @@ from outrider_operator.api.rules import URI_MESSAGE
 QUANTITY_REMEDY = 'write a number or text such as 2, "1.5", 500m or 4Gi'
 MOST_PLACES = 2  # a field of more than both roles is no hint of where this one belongs
 
+DURATIONS = ("draftPatience", "ttftP95", "itlP95")
+
 _EXAMPLES = {
     "apiVersion": "outrider.dev/v1alpha1",
     "kind": "SpeculativeModel",
@@ -21,15 +23,16 @@ _EXAMPLES = {
     "uri": "hf://org/name",
     "size": "50Gi",
     "mountPath": "/data",
+    "maxReplicas": "4",
 }
 _GRAMMAR = {
     "uri": URI_MESSAGE,
     "revision": "not a commit, tag or branch: use letters, digits and . _ / -",
-    "draftPatience": "not a duration: write a number and us, ms or s, such as 50ms",
+    **dict.fromkeys(DURATIONS, "not a duration: write a number and us, ms or s, such as 50ms"),
     "host": "not the name of a host: write it in lowercase, such as chat.example.com",
     "mountPath": "not a folder in the container: write its whole path, such as /data",
 }
-_TEXT_EXAMPLES = {"draftPatience": "50ms", "uri": "hf://org/name"}
+_TEXT_EXAMPLES = {**dict.fromkeys(DURATIONS, "50ms"), "uri": "hf://org/name"}
 _EXPECTED = {int: "a whole number", float: "a number", str: "text", bool: "true or false", datetime: "a time"}
 
 

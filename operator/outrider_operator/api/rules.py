@@ -5,13 +5,13 @@ the operator and the command line check them as well.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from outrider_operator.api.document import Path
 from outrider_operator.api.duration import parse_duration_ms
 from outrider_operator.api.quantity import parse_quantity
+from outrider_operator.api.rule import ROLES, Rule
+from outrider_operator.api.scaling_rules import SCALING_RULES
 from outrider_operator.api.v1alpha1 import (
     Endpoint,
     Env,
@@ -29,7 +29,6 @@ from outrider_operator.api.v1alpha1 import (
     VolumeMount,
 )
 
-ROLES = ("target", "draft")
 POD_TEMPLATES: tuple[Path, ...] = tuple(("spec", role, "podTemplate") for role in ROLES)
 ROUTE: Path = ("spec", "endpoint", "route")
 NVIDIA_GPU = "nvidia.com/gpu"
@@ -48,17 +47,6 @@ _URI = re.compile(
     r"|oci://[a-z0-9][A-Za-z0-9._-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+(:[A-Za-z0-9._-]+)?(@sha256:[a-f0-9]{64})?"
     r"|file://(/[^ /?#]+)+/?"
 )
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A rule over the valid, typed value at each of `paths`."""
-
-    paths: tuple[Path, ...]
-    holds: Callable[[Any], bool]
-    message: str
-    shown_at: Path = ()  # below the path: the field that a person would change
-    has_cel_twin: bool = True
 
 
 def name_fits_services(name: str) -> bool:
@@ -111,7 +99,8 @@ def volume_is_reached_by_every_pod(spec: Spec) -> bool:
         return True
     draft = None if spec.speculation.mode == "Off" else spec.draft
     near = draft is None or draft.replicas == 0 or draft.placement.same_node == "Required"
-    return spec.target.replicas <= 1 and near
+    scaling = spec.autoscaling.target if spec.autoscaling is not None else None
+    return spec.target.replicas <= 1 and (scaling is None or scaling.max_replicas == 1) and near
 
 
 def each_variable_has_one_source(template: PodTemplate) -> bool:
@@ -232,7 +221,8 @@ RULES = (
         (("spec",),),
         volume_is_reached_by_every_pod,
         "a ReadWriteOnce volume is on one node, and the pods may be on several: set storage.accessModes to"
-        " [ReadWriteMany], or target.replicas to 1 and draft.placement.sameNode to Required",
+        " [ReadWriteMany], or have one target (target.replicas, autoscaling.target.maxReplicas) and"
+        " draft.placement.sameNode Required",
         shown_at=("storage",),
     ),
     Rule(
@@ -312,4 +302,5 @@ RULES = (
         " endpoint.route.tls or endpoint.tls",
         shown_at=("tls",),
     ),
+    *SCALING_RULES,
 )

@@ -377,7 +377,7 @@ class Target(BaseModel):
     """
     replicas: Annotated[int, Field(ge=0, le=256)] = 1
     """
-    Pods of this role. On one machine (`outrider up`) only one is run.
+    Pods of this role, where autoscaling does not set them. On one machine (`outrider up`) only one is run.
     """
     kv_cache: Annotated[KvCache | None, Field(alias="kvCache")] = None
     """
@@ -453,7 +453,7 @@ class Draft(BaseModel):
     """
     replicas: Annotated[int, Field(ge=0, le=256)] = 1
     """
-    Pods of this role. The target spreads its sequences over them. On one machine (`outrider up`) each is a process.
+    Pods of this role, where autoscaling does not set them. The target spreads its sequences over them. On one machine (`outrider up`) each is a process.
     """
     kv_cache: Annotated[KvCache | None, Field(alias="kvCache")] = None
     """
@@ -520,6 +520,178 @@ class Speculation(BaseModel):
     fallback: Literal["NGram", "None"] = "NGram"
     """
     What drafts where no draft model does. NGram proposes what followed the same words earlier in the text, which costs nothing. None decodes plainly.
+    """
+
+
+class ScalingPolicy(BaseModel):
+    """
+    So many pods, or per cent of them, within a time.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    type: Literal["Pods", "Percent"]
+    """
+    What the value counts.
+    """
+    value: Annotated[int, Field(ge=1, le=2147483647)]
+    """
+    Pods, or per cent of them.
+    """
+    period_seconds: Annotated[int, Field(alias="periodSeconds", ge=1, le=1800)]
+    """
+    The time within which so much is allowed.
+    """
+
+
+class ScalingRules(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    stabilization_window_seconds: Annotated[int | None, Field(alias="stabilizationWindowSeconds", ge=0, le=3600)] = None
+    """
+    Of what was recommended within so long, the value that changes least is taken. Absent: 0 to grow, 300 to shrink.
+    """
+    select_policy: Annotated[Literal["Max", "Min", "Disabled"], Field(alias="selectPolicy")] = "Max"
+    """
+    Which of the policies counts: the one that allows most, the one that allows least, or Disabled, and there is no change in this direction.
+    """
+    policies: Annotated[list[ScalingPolicy] | None, Field(max_length=16, min_length=1)] = None
+    """
+    What is allowed within a time. Absent: to grow, 4 pods or 100 per cent in 15 s; to shrink, 100 per cent in 15 s.
+    """
+    tolerance: int | str | None = None
+    """
+    By how much of the goal what is measured may differ without a change, as a quantity such as 50m or "0.05". Absent: 100m, a tenth.
+    """
+
+
+class ScalingBehavior(BaseModel):
+    """
+    How fast the role may grow and shrink, as in a HorizontalPodAutoscaler (autoscaling/v2). What is absent is as Kubernetes has it there.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    scale_up: Annotated[ScalingRules | None, Field(alias="scaleUp")] = None
+    """
+    How fast the role may grow.
+    """
+    scale_down: Annotated[ScalingRules | None, Field(alias="scaleDown")] = None
+    """
+    How fast the role may shrink.
+    """
+
+
+class TargetScaling(BaseModel):
+    """
+    Between how many pods the target is scaled, and how fast.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    min_replicas: Annotated[int, Field(alias="minReplicas", ge=0, le=256)] = 1
+    """
+    Fewest pods of the target, 1 at least.
+    """
+    max_replicas: Annotated[int, Field(alias="maxReplicas", ge=1, le=256)]
+    """
+    Most pods of the role.
+    """
+    behavior: ScalingBehavior | None = None
+    """
+    How fast the role may grow and shrink, as in a HorizontalPodAutoscaler (autoscaling/v2). What is absent is as Kubernetes has it there.
+    """
+
+
+class DraftScaling(BaseModel):
+    """
+    Between how many pods the draft is scaled, and how fast. Never more than one for each target.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    min_replicas: Annotated[int, Field(alias="minReplicas", ge=0, le=256)] = 0
+    """
+    Fewest pods of the draft. With 0 there is none while speculation does not pay.
+    """
+    max_replicas: Annotated[int, Field(alias="maxReplicas", ge=1, le=256)]
+    """
+    Most pods of the role.
+    """
+    behavior: ScalingBehavior | None = None
+    """
+    How fast the role may grow and shrink, as in a HorizontalPodAutoscaler (autoscaling/v2). What is absent is as Kubernetes has it there.
+    """
+
+
+class Slo(BaseModel):
+    """
+    What the targets are scaled for. Without either goal they follow their load alone.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    ttft_p95: Annotated[
+        str | None, Field(alias="ttftP95", max_length=10, min_length=2, pattern="^[0-9]+(\\.[0-9]+)?(us|ms|s)$")
+    ] = None
+    """
+    95th percentile of the time to the first token that is to be kept, for example 2s. Absent: no goal.
+    """
+    itl_p95: Annotated[
+        str | None, Field(alias="itlP95", max_length=10, min_length=2, pattern="^[0-9]+(\\.[0-9]+)?(us|ms|s)$")
+    ] = None
+    """
+    95th percentile of the time between tokens that is to be kept, for example 50ms. Absent: no goal.
+    """
+
+
+class Autoscaling(BaseModel):
+    """
+    Has the operator set how many pods a role has, by what is measured: latency, load, and what speculation earns. A role that is not named in it keeps its replicas. Absent: both do.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    mode: Literal["Active", "Advisory"] = "Active"
+    """
+    Active changes replicas, and turns drafting off and on. Advisory decides and says so in the status, and touches nothing: replicas hold.
+    """
+    target: TargetScaling | None = None
+    """
+    Between how many pods the target is scaled, and how fast.
+    """
+    draft: DraftScaling | None = None
+    """
+    Between how many pods the draft is scaled, and how fast. Never more than one for each target.
+    """
+    slo: Slo | None = None
+    """
+    What the targets are scaled for. Without either goal they follow their load alone.
+    """
+    min_goodput_gain: Annotated[float, Field(alias="minGoodputGain", ge=1.0, le=10.0)] = 1.05
+    """
+    Tokens a second over those of plain decoding that speculation must earn; while it earns less for long, drafting stops. It is tried again later, and when load or traffic change. In mode Always of speculation it does not stop.
     """
 
 
@@ -754,6 +926,10 @@ class Spec(BaseModel):
     """
     How far and how wide the draft rides ahead. It changes the speed, never the text, as long as tolerance is 0.
     """
+    autoscaling: Autoscaling | None = None
+    """
+    Has the operator set how many pods a role has, by what is measured: latency, load, and what speculation earns. A role that is not named in it keeps its replicas. Absent: both do.
+    """
     endpoint: Endpoint = Endpoint()
     """
     Where clients reach the model, over the OpenAI-compatible HTTP API.
@@ -761,6 +937,42 @@ class Spec(BaseModel):
     storage: Storage | None = None
     """
     A volume for the files of both models and for compiled kernels, instead of an emptyDir that each pod fills anew. Its claim is called NAME-models, is mounted at /cache, and goes with the model. Only size can be changed later, and only upwards. Absent: an emptyDir.
+    """
+
+
+class ScalingDecision(BaseModel):
+    """
+    One change, and why.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+    )
+    time: AwareDatetime
+    """
+    When it was decided.
+    """
+    role: Literal["target", "draft", "speculation"]
+    """
+    What was changed, the replicas of a role or whether the targets speculate.
+    """
+    from_: Annotated[int, Field(alias="from", ge=0, le=65536)]
+    """
+    Replicas before; of speculation 1 is on and 0 off.
+    """
+    to: Annotated[int, Field(ge=0, le=65536)]
+    """
+    Replicas after; of speculation 1 is on and 0 off.
+    """
+    reason: Annotated[str, Field(max_length=1024, pattern="^[A-Za-z]([A-Za-z0-9_]*[A-Za-z0-9])?$")]
+    """
+    One word for programs that says why.
+    """
+    message: Annotated[str, Field(max_length=32768)]
+    """
+    A sentence with figures for people that says why.
     """
 
 
@@ -863,6 +1075,14 @@ class Status(BaseModel):
     itl_p95: Annotated[str | None, Field(alias="itlP95", max_length=16, pattern="^[0-9]+(\\.[0-9]+)?(us|ms|s)$")] = None
     """
     95th percentile of the time between tokens, lately, for example 23ms.
+    """
+    speculating: bool | None = None
+    """
+    Whether the targets are told that they may speculate. Absent where the operator does not decide it.
+    """
+    scaling_decisions: Annotated[list[ScalingDecision] | None, Field(alias="scalingDecisions", max_length=5)] = None
+    """
+    The last changes that autoscaling made or, in mode Advisory, would have made; the newest first.
     """
     conditions: Annotated[list[Condition] | None, Field(max_length=16)] = None
     """

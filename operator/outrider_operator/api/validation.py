@@ -14,7 +14,9 @@ from outrider_operator.api.explain import QUANTITY_REMEDY, explain, unknown
 from outrider_operator.api.fields import Field, field_at
 from outrider_operator.api.problem import InvalidResourceError, Problem, UnreadableError
 from outrider_operator.api.quantity import parse_quantity
-from outrider_operator.api.rules import ROLES, RULES, Rule
+from outrider_operator.api.rule import ROLES, Rule
+from outrider_operator.api.rules import RULES
+from outrider_operator.api.scaling_rules import AUTOSCALING
 from outrider_operator.api.v1alpha1 import SpeculativeModel
 
 KIND = "SpeculativeModel"
@@ -169,6 +171,8 @@ def _quantities(data: Any) -> Iterator[Path]:
     yield "spec", "storage", "size"
     for role in ROLES:
         yield ("spec", role, "kvCache", "memory")
+        for direction in ("scaleUp", "scaleDown"):
+            yield (*AUTOSCALING, role, "behavior", direction, "tolerance")
         for kind in ("requests", "limits"):
             path: Path = ("spec", role, "resources", kind)
             quantities = _value(data, path)

@@ -154,6 +154,12 @@ def route(kind: str, **fields: Any) -> dict[str, Any]:
     return {"endpoint": {"route": {"kind": kind, **fields}}}
 
 
+def scaled(spec: dict[str, Any] | None = None, **autoscaling: Any) -> dict[str, Any]:
+    return {**(spec or {}), "autoscaling": autoscaling}
+
+
+DRAFT = {"draft": {"model": {"uri": "hf://a/b"}}}
+BETWEEN = {"minReplicas": 1, "maxReplicas": 4}
 CERTIFICATE = {"secretRef": {"name": "chat-example-com"}}
 GATEWAY = [{"name": "public", "namespace": "gateways"}]
 
@@ -256,6 +262,32 @@ JUDGED = [
     ({"endpoint": {"tls": CERTIFICATE, "route": {"kind": "Route"}}}, None),
     ({"endpoint": {"tls": CERTIFICATE, "route": {"kind": "Ingress", "host": "a.b", "tls": CERTIFICATE}}}, None),
     ({"endpoint": {"tls": CERTIFICATE, "route": {"kind": "Route", "tls": CERTIFICATE}}}, "hands TLS through"),
+    (scaled(), None),
+    (scaled(target=BETWEEN), None),
+    (scaled(target={"maxReplicas": 1}), None),
+    (scaled(target={"minReplicas": 5, "maxReplicas": 4}), "minReplicas is more than maxReplicas"),
+    (scaled(target={"minReplicas": 0, "maxReplicas": 4}), "a target at zero needs a gateway"),
+    (scaled(DRAFT, draft={"maxReplicas": 4}), None),
+    (scaled(DRAFT, draft={"minReplicas": 4, "maxReplicas": 4}), None),
+    (scaled(DRAFT, draft={"minReplicas": 5, "maxReplicas": 4}), "minReplicas is more than maxReplicas"),
+    (scaled(draft=BETWEEN), "a draft that is not there"),
+    (scaled(target_with(replicas=1), target=BETWEEN), None),
+    (scaled(target_with(replicas=3)), None),
+    (scaled(target_with(replicas=3), target=BETWEEN), "remove one of the two"),
+    (scaled(target_with(replicas=0), target=BETWEEN), "remove one of the two"),
+    (scaled(target_with(replicas=3), target=BETWEEN, mode="Advisory"), None),
+    (scaled({"draft": {**DRAFT["draft"], "replicas": 2}}, target=BETWEEN), None),
+    (scaled({"draft": {**DRAFT["draft"], "replicas": 2}}, draft=BETWEEN), "remove one of the two"),
+    (scaled({"draft": {**DRAFT["draft"], "replicas": 2}}, draft=BETWEEN, mode="Advisory"), None),
+    (scaled(DRAFT | {"speculation": {"mode": "Off"}}, draft=BETWEEN), None),
+    (scaled(slo={"ttftP95": "2s", "itlP95": "50ms"}), None),
+    (scaled(slo={}), None),
+    (scaled(slo={"ttftP95": "0s"}), "no answer takes no time"),
+    (scaled(slo={"itlP95": "0.0ms"}), "no answer takes no time"),
+    (scaled(shared("ReadWriteMany"), target=BETWEEN, draft=BETWEEN), None),
+    (scaled(shared("ReadWriteOnce", "Required"), target={"maxReplicas": 1}, draft=BETWEEN), None),
+    (scaled(shared("ReadWriteOnce", "Required"), target=BETWEEN), "on one node"),
+    (scaled(target={**BETWEEN, "behavior": {"scaleDown": {"tolerance": "50m", "selectPolicy": "Disabled"}}}), None),
 ]
 
 

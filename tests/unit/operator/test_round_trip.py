@@ -1,5 +1,7 @@
 """Any model that the API allows is the same after YAML, and can be rendered."""
 
+from typing import Any
+
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -120,7 +122,51 @@ def speculations(draw: st.DrawFn) -> dict[str, object]:
     return {**drawn, "maxDepth": depth, "maxBranches": branches, "maxNodes": nodes}
 
 
-SPECS = st.fixed_dictionaries(
+DIRECTIONS = maybe(
+    stabilizationWindowSeconds=st.integers(0, 3600),
+    selectPolicy=st.sampled_from(["Max", "Min", "Disabled"]),
+    policies=st.lists(
+        st.builds(
+            lambda kind, value, period_s: {"type": kind, "value": value, "periodSeconds": period_s},
+            st.sampled_from(["Pods", "Percent"]),
+            st.integers(1, 1000),
+            st.integers(1, 1800),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    tolerance=st.sampled_from([0, "50m", "0.1"]),
+)
+SCALING = st.builds(
+    lambda least, more, rest: {"minReplicas": least, "maxReplicas": least + more, **rest},
+    st.integers(1, 128),
+    st.integers(0, 128),
+    maybe(behavior=maybe(scaleUp=DIRECTIONS, scaleDown=DIRECTIONS)),
+)
+AUTOSCALING = maybe(
+    mode=st.sampled_from(["Active", "Advisory"]),
+    target=SCALING,
+    draft=SCALING,
+    slo=maybe(ttftP95=st.sampled_from(["2s", "1.5s"]), itlP95=st.sampled_from(["50ms", "200us"])),
+    minGoodputGain=st.floats(1, 10),
+)
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> dict[str, Any]:
+    """A spec whose roles have replicas or are scaled."""
+    spec: dict[str, Any] = draw(FIXED)
+    if draw(st.booleans()):
+        spec["autoscaling"] = draw(AUTOSCALING)
+        for role in ("target", "draft"):
+            if role not in spec:
+                spec["autoscaling"].pop(role, None)
+            elif role in spec["autoscaling"]:
+                spec[role].pop("replicas", None)
+    return spec
+
+
+FIXED = st.fixed_dictionaries(
     {"target": targets()},
     optional={
         "draft": DRAFTS,
@@ -137,7 +183,7 @@ def as_data(model: SpeculativeModel) -> dict[str, object]:
 
 
 @settings(deadline=None)  # large models are slow to read back on a busy machine
-@given(SPECS)
+@given(specs())
 @example({"target": {"model": {"uri": "hf://a/b"}, "resources": {"requests": {"cpu": "08"}}}})
 @example({"target": {"model": {"uri": "hf://a/b", "revision": "1e3"}}})
 def test_a_model_is_the_same_after_yaml(spec: dict[str, object]) -> None:
@@ -149,7 +195,7 @@ def test_a_model_is_the_same_after_yaml(spec: dict[str, object]) -> None:
 
 
 @settings(deadline=None)  # large models are slow to read back on a busy machine
-@given(SPECS)
+@given(specs())
 def test_any_model_can_be_rendered_and_always_to_the_same(spec: dict[str, object]) -> None:
     [model] = check(to_yaml([resource(spec)]), "model.yaml").models
     objects = build(model, Platform())

@@ -218,6 +218,52 @@ WRONG = {
         ),
         "m.yaml:6:64: spec.target.podTemplate.volumeMounts: two entries have one mountPath: change or remove one",
     ),
+    "a goal without a unit": (
+        TARGET + "  autoscaling: {slo: {ttftP95: 2}}\n",
+        "m.yaml:7:32: spec.autoscaling.slo.ttftP95: 2 is a number, not text; write text such as 50ms",
+    ),
+    "a goal in minutes": (
+        TARGET + "  autoscaling: {slo: {ttftP95: 1m}}\n",
+        "m.yaml:7:32: spec.autoscaling.slo.ttftP95: not a duration: write a number and us, ms or s, such as 50ms",
+    ),
+    "scaling without an end": (
+        TARGET + "  autoscaling: {target: {minReplicas: 2}}\n",
+        "m.yaml:7:17: spec.autoscaling.target.maxReplicas: missing; add maxReplicas: 4",
+    ),
+    "scaling to nobody": (
+        TARGET + "  autoscaling: {target: {minReplicas: 0, maxReplicas: 4}}\n",
+        "m.yaml:7:39: spec.autoscaling.target.minReplicas: a target at zero needs a gateway that holds requests until a"
+        " pod is ready, and there is none: set autoscaling.target.minReplicas to 1 or more",
+    ),
+    "replicas beside autoscaling": (
+        "  target: {model: {uri: hf://a/b}, replicas: 2}\n  autoscaling: {target: {maxReplicas: 4}}\n",
+        "m.yaml:6:46: spec.target.replicas: target.replicas and autoscaling.target both say how many targets there are,"
+        " and an autoscaler that writes the model's /scale sets the first: remove one of the two",
+    ),
+    "a tolerance as a bare fraction": (
+        TARGET + "  autoscaling: {target: {maxReplicas: 4, behavior: {scaleUp: {tolerance: 0.05}}}}\n",
+        "m.yaml:7:74: spec.autoscaling.target.behavior.scaleUp.tolerance: 0.05 is a number with a fraction, not a"
+        ' quantity; write a number or text such as 2, "1.5", 500m or 4Gi',
+    ),
+    "a tolerance that is none": (
+        TARGET + "  autoscaling: {target: {maxReplicas: 4, behavior: {scaleUp: {tolerance: 5%}}}}\n",
+        "m.yaml:7:74: spec.autoscaling.target.behavior.scaleUp.tolerance: '5%' is not a quantity; write a number or"
+        ' text such as 2, "1.5", 500m or 4Gi',
+    ),
+    "a policy that allows nothing": (
+        TARGET + "  autoscaling: {target: {maxReplicas: 4, behavior: {scaleDown: {policies: []}}}}\n",
+        "m.yaml:7:75: spec.autoscaling.target.behavior.scaleDown.policies: has no entry; add one, or remove the line",
+    ),
+    "a window longer than any": (
+        TARGET
+        + "  autoscaling:\n    target: {maxReplicas: 4, behavior: {scaleDown: {stabilizationWindowSeconds: 3601}}}\n",
+        "m.yaml:8:81: spec.autoscaling.target.behavior.scaleDown.stabilizationWindowSeconds: 3601 is too large; use a"
+        " number from 0 to 3600",
+    ),
+    "a gain that is a loss": (
+        TARGET + "  autoscaling: {minGoodputGain: 0.9}\n",
+        "m.yaml:7:33: spec.autoscaling.minGoodputGain: 0.9 is too small; use a number from 1 to 10",
+    ),
     "a field within a list": (
         TARGET.replace("}}", "}, podTemplate: {tolerations: [{keys: a}]}}"),
         "m.yaml:6:65: spec.target.podTemplate.tolerations[0].keys: unknown field; did you mean key?",
@@ -225,7 +271,7 @@ WRONG = {
     "field of many places": (
         TARGET + "  secretRef: {name: a}\n",
         "m.yaml:7:3: spec.secretRef: unknown field; remove it (the fields here are paused, target, draft, speculation,"
-        " endpoint, storage)",
+        " autoscaling, endpoint, storage)",
     ),
     "missing address": (
         "  target:\n    model: {}\n",
