@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from outrider_serving.engine.step_time import KNOTS_TOKENS, StepTime
 
 # fmt: off
 LATENCY_BUCKETS_S = (
@@ -32,6 +35,9 @@ class _Named:
 
     def labelled(self, name: str, text: str, label: str) -> Counter:
         return Counter(f"outrider_{name}", text, ["model_name", label], registry=self._registry)
+
+    def labelled_gauge(self, name: str, text: str, label: str) -> Gauge:
+        return Gauge(f"outrider_{name}", text, ["model_name", label], registry=self._registry)
 
     def gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"outrider_{name}", text, ["model_name"], registry=self._registry).labels(self._model_name)
@@ -110,6 +116,18 @@ class TargetMetrics:
         self._gain = named.gauge("speculation_goodput_gain", "Tokens a second over those of plain decoding, lately.")
         self._gain.set(1.0)
         self._connected = named.gauge("draft_connected", "Compatible drafts that are connected.")
+        self._arrived = named.counter(
+            "requests_arrived", "Requests that could be served, those included that the queue had no room for."
+        )
+        self._max_num_seqs = named.gauge("max_num_seqs", "Requests that run at once; more wait.")
+        self._allowed = named.gauge("speculation_allowed", "0 while the target is told not to speculate, else 1.")
+        self._allowed.set(1.0)
+        self._step_time_s = named.labelled_gauge(
+            "step_time_seconds", "A forward over so many tokens of one sequence, as fitted while running.", "tokens"
+        )
+        self._step_time_sequence_s = named.gauge(
+            "step_time_sequence_seconds", "What each further sequence adds to a forward, as fitted while running."
+        )
 
     def set_load(self, running: int, waiting: int, kv_usage: float) -> None:
         self._running.set(running)
@@ -119,6 +137,19 @@ class TargetMetrics:
     def follow_drafts(self, connected: Callable[[], int]) -> None:
         """`connected`, how many are, is asked at each scrape."""
         self._connected.set_function(lambda: float(connected()))
+
+    def follow_step_time(self, step_time: StepTime) -> None:
+        """The curve is asked for at each scrape."""
+        for tokens in map(int, KNOTS_TOKENS):
+            self._step_time_s.labels(self._model_name, str(tokens)).set_function(partial(step_time.of, tokens))
+        self._step_time_sequence_s.set_function(lambda: step_time.sequence_s)
+
+    def follow_permission(self, allowed: Callable[[], bool]) -> None:
+        """`allowed` is asked at each scrape."""
+        self._allowed.set_function(lambda: float(allowed()))
+
+    def set_places(self, max_num_seqs: int) -> None:
+        self._max_num_seqs.set(max_num_seqs)
 
     def record(self, report: StepFigures, goodput_gain: float) -> None:
         name = self._model_name
@@ -155,6 +186,9 @@ class TargetMetrics:
         for _ in range(count):
             self._itl.observe(seconds / count)
 
+    def arrived(self) -> None:
+        self._arrived.inc()
+
     def rejected(self) -> None:
         self._requests.labels(self._model_name, "rejected").inc()
 
@@ -185,6 +219,16 @@ class RequestTimer:
         self._metrics.ended("cancelled", time.perf_counter() - self._arrived_s)
 
 
+class LevelFigures(Protocol):
+    """Seconds of a level of a draft's trees; see `LevelTime` in draft/level_time.py."""
+
+    @property
+    def level_s(self) -> float: ...
+
+    @property
+    def sequence_s(self) -> float: ...
+
+
 class DraftMetrics:
     """Counters of the draft's thread."""
 
@@ -197,6 +241,15 @@ class DraftMetrics:
         self._commits = named.counter("draft_commits", "Commits that targets sent.")
         self._hits = named.counter("draft_commit_hits", "Commits whose first token was in the tree.")
         self._unlisted = named.counter("draft_unlisted_tokens", "Tokens committed that the draft's short list lacked.")
+        self._level_s = named.gauge("draft_level_seconds", "A level of one sequence's tree, as fitted while running.")
+        self._level_sequence_s = named.gauge(
+            "draft_level_sequence_seconds", "What each further sequence adds to a level, as fitted while running."
+        )
+
+    def follow_levels(self, levels: LevelFigures) -> None:
+        """They are asked for at each scrape."""
+        self._level_s.set_function(lambda: levels.level_s)
+        self._level_sequence_s.set_function(lambda: levels.sequence_s)
 
     def record(self, sequences: int, tokens: int, forward_s: float) -> None:
         self._sequences.set(sequences)

@@ -83,7 +83,9 @@ def shape_of(policy: SpeculationPolicy) -> pb.TreeShape:
 def target_step(
     runner: ModelRunner, policy: SpeculationPolicy, drafter: Drafter | None = None, **options: Any
 ) -> TargetStep:
-    speculation = Speculation(drafter or NoDraft(), policy, StepTime(STEP_TIME))
+    """options: of the scheduler; allowed: whether it may speculate just now."""
+    allowed = options.pop("allowed", lambda: True)
+    speculation = Speculation(drafter or NoDraft(), policy, StepTime(STEP_TIME), allowed)
     return TargetStep(runner, Scheduler(**{"max_num_seqs": 16, **options}), speculation)
 
 

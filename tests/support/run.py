@@ -1,11 +1,14 @@
-"""A run of `outrider up` as a process of its own, and what it prints."""
+"""Commands as processes of their own: a run of `outrider up` and what it prints, and a role alone."""
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from support.waiting import PATIENCE_S, eventually
@@ -16,6 +19,19 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@contextmanager
+def running(role: str, log: Path, *args: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The command of a role, target or draft, on one thread; it is ended afterwards."""
+    with log.open("wb") as out:
+        command = [sys.executable, "-m", f"outrider_serving.{role}.main", *args]
+        process = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 class Run:

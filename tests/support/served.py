@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 
@@ -117,15 +117,19 @@ async def run(
     disturb: Callable[[], Awaitable[None]] | None = None,
     prompts: Many[Many[int]] = PROMPTS,
     sampling: SamplingParams = SAMPLING,
+    disturbances: Mapping[int, Callable[[], Awaitable[None]]] | None = None,
 ) -> tuple[list[list[int]], list[StepReport]]:
-    """All prompts to their ends, the engine's steps in a thread of their own; `disturb` before step number `at`."""
+    """All prompts to their ends, the engine's steps in a thread of their own; `disturb` before step number `at`, or
+    several things, each before the step of its number.
+    """
+    due = dict(disturbances or {}) if disturb is None else {at: disturb}
     sequences = [sequence_of(step, prompt, sampling) for prompt in prompts]
     for sequence in sequences:
         step.scheduler.add(sequence)
     reports: list[StepReport] = []
     while True:
-        if len(reports) == at and disturb is not None:
-            await disturb()
+        if len(reports) in due:
+            await due.pop(len(reports))()
         report = await asyncio.to_thread(step.step)
         if report is None:
             return [one.tokens[one.prompt_length :] for one in sequences], reports

@@ -32,12 +32,15 @@ class OneDraftHealth:
 
 @dataclass(frozen=True)
 class SpeculationHealth:
-    """`draft` is the draft that is best off, `drafts` is all of them."""
+    """`draft` is the draft that is best off, `drafts` is all of them. `allowed`: whether the target may speculate just
+    now, as it was told while it runs.
+    """
 
     mode: str
     placement: str
     draft: DraftHealth
     drafts: tuple[OneDraftHealth, ...] = ()
+    allowed: bool = True
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from outrider_serving.draft import fair
 from outrider_serving.draft.grow import Limits, level_rows
+from outrider_serving.draft.level_time import LevelTime
 from outrider_serving.draft.session import Session
 from outrider_serving.engine.batch_sampler import propose_all
 from outrider_serving.engine.calibration import Calibration
@@ -68,7 +69,8 @@ class LevelReport:
 class DraftEngine:
     """Sessions of all connected targets. Every failure of one message ends that sequence's drafting and no more.
 
-    `level_time` is what a forward took at warm-up; it is followed from there.
+    `level_time` is what a forward took at warm-up; it is followed from there. `levels` is what a level takes, for those
+    who size the draft.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class DraftEngine:
         self._sessions: dict[tuple[int, int], Drafted] = {}
         self._rejects: dict[int, list[pb.Reject]] = defaultdict(list)
         self._level_time = level_time
+        self.levels = LevelTime(level_time)
         self._hit_rate = FIRST_HIT_RATE
 
     @property
@@ -359,6 +362,7 @@ class DraftEngine:
         report.forward_s = self._clock() - started
         if not prompts:
             self._level_time.observe(report.tokens, report.forward_s)
+            self.levels.observe(len(rows), report.forward_s)
 
     def _finish_turns(self) -> None:
         """Marks the trees that will not grow before the next commit: those at their limits, and all of a target that

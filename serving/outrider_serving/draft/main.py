@@ -89,9 +89,9 @@ async def _serve(
     registry = CollectorRegistry()
     loop = asyncio.get_running_loop()
     failed = asyncio.Event()
-    drafting = DraftLoop(
-        engine, DraftMetrics(registry, about.model), on_failure=lambda: loop.call_soon_threadsafe(failed.set)
-    )
+    metrics = DraftMetrics(registry, about.model)
+    metrics.follow_levels(engine.levels)
+    drafting = DraftLoop(engine, metrics, on_failure=lambda: loop.call_soon_threadsafe(failed.set))
     drafts = grpc.aio.server(options=SERVER_OPTIONS)
     rpc.add_DraftServicer_to_server(DraftServicer(about, drafting), drafts)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -37,6 +37,11 @@ class StepTime:
             beyond = tokens[-1] < KNOTS_TOKENS
             self._seconds[beyond] = seconds[-1] + slope * (KNOTS_TOKENS[beyond] - tokens[-1])
 
+    @property
+    def sequence_s(self) -> float:
+        """What each further sequence adds, in seconds."""
+        return self._sequence_s
+
     def predict(self, tokens: NDArray[np.float64], sequences: int = 1) -> NDArray[np.float64]:
         """Seconds of a forward over each of `tokens`; never less for more."""
         curve = np.interp(tokens, KNOTS_TOKENS, np.maximum.accumulate(self._seconds))

@@ -110,6 +110,7 @@ class TargetEngine:
                 "messages",
                 "context_length_exceeded",
             )
+        self._metrics.arrived()
         if self._open_requests >= self._max_open_requests:
             self._metrics.rejected()
             after_s = self._rate.retry_after_s(self._open_requests, time.monotonic())

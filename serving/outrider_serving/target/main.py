@@ -28,6 +28,7 @@ from outrider_serving.protocol.identity import Identity
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.role import Role, load_role
 from outrider_serving.server import Server
+from outrider_serving.target.control import SpeculationControl
 from outrider_serving.target.draft_fleet import DraftFleet
 from outrider_serving.target.drafters import Drafter, NoDraft
 from outrider_serving.target.engine import TargetEngine
@@ -125,6 +126,13 @@ def serve(
             "--tensor-parallel-size", min=1, help="Ranks that share each layer, a GPU each; on a CPU its cores."
         ),
     ] = 1,
+    control: Annotated[
+        Path | None,
+        typer.Option(
+            "--control",
+            help="Folder whose file `speculation`, while it says off, keeps from speculating; looked at every second.",
+        ),
+    ] = None,
     identity: flags.IdentityFlag = None,
     api_keys: Annotated[
         Path | None, typer.Option("--api-keys", help="Folder with an API key in each file. Absent: everybody may ask.")
@@ -167,7 +175,10 @@ def serve(
     )
     drafts = draft if draft and mode is not Mode.OFF else []
     scheduler = Scheduler(max_num_seqs, max_batched_tokens)
-    code = uvloop.run(_serve(thread, role, policy, placement, scheduler, max_queue, listener, drafts, access))
+    permission = SpeculationControl(control)
+    code = uvloop.run(
+        _serve(thread, role, policy, placement, scheduler, max_queue, listener, drafts, access, permission)
+    )
     if role.ranks is not None:
         role.ranks.end()
     return code
@@ -234,10 +245,15 @@ async def _serve(
     listener: socket.socket,
     drafts: list[str],
     access: Access,
+    permission: SpeculationControl,
 ) -> int:
     model = role.runner.model
     registry = CollectorRegistry()
+    step_time = role.forwards.step_time
     metrics = TargetMetrics(registry, role.model_name)
+    metrics.set_places(scheduler.max_num_seqs)
+    metrics.follow_step_time(step_time)
+    metrics.follow_permission(lambda: permission.allowed)
     fleet = _fleet(role, policy, drafts, access.identity) if drafts else None
     drafter: Drafter = NoDraft() if fleet is None else fleet
     if fleet is not None:
@@ -251,7 +267,7 @@ async def _serve(
         TargetStep(
             role.runner,
             scheduler,
-            Speculation(drafter, policy, role.forwards.step_time),
+            Speculation(drafter, policy, step_time, lambda: permission.allowed),
         ),
         metrics,
         loading.eos_token_ids(model.config, model.generation_config, role.tokenizer),
@@ -267,7 +283,7 @@ async def _serve(
         status = drafter.status
         about = DraftHealth(status.state.value, status.model, status.reason)
         each = tuple(OneDraftHealth(**asdict(report)) for report in (fleet.reports if fleet is not None else []))
-        speculation = SpeculationHealth(policy.mode, placement.value, about, each)
+        speculation = SpeculationHealth(policy.mode, placement.value, about, each, permission.allowed)
         return HealthReport(role.model_name, speculation, "failed" if failed.is_set() else "ok")
 
     def ready() -> bool:
@@ -279,7 +295,7 @@ async def _serve(
     for ends in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(ends, server.end)
     engine.start(thread)
-    tasks = [asyncio.create_task(server.end_on(failed))]
+    tasks = [asyncio.create_task(server.end_on(failed)), asyncio.create_task(permission.follow())]
     if fleet is not None:
         tasks.append(asyncio.create_task(fleet.run()))
     if certificate is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from typing import Literal
@@ -54,12 +55,21 @@ class Drafting:
 class Speculation:
     """Asks the draft when that is expected to pay, chooses the nodes, and learns from what a step took."""
 
-    def __init__(self, drafter: Drafter, policy: SpeculationPolicy, step_time: StepTime) -> None:
+    def __init__(
+        self,
+        drafter: Drafter,
+        policy: SpeculationPolicy,
+        step_time: StepTime,
+        allowed: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """allowed: whether it may speculate at all just now; asked in each step."""
         # Beliefs under noise are other figures than those of greedy decoding.
         self._calibration = {greedy: Calibration() for greedy in (True, False)}
         self.step_time = step_time
         self._drafter = drafter
         self._policy = policy
+        self._allowed = allowed
+        self._followed: set[int] = set()
         self._gates = DraftGates()
         self._opening = Opening()
         self._budget = NodeBudget(policy.max_nodes)
@@ -83,23 +93,36 @@ class Speculation:
     def admitted(self, sequences: Many[Sequence]) -> None:
         """On hardware of its own the draft reads the prompts while the target does."""
         if sequences and self._policy.run_ahead and self._drafts and self._drafter.available:
-            self._drafter.ask([self._ask_for(sequence, len(sequences)) for sequence in sequences])
+            self._ask([self._ask_for(sequence, len(sequences)) for sequence in sequences])
 
     def ended(self, sequences: Many[Sequence]) -> None:
         for sequence in sequences:
-            self._drafter.close(sequence.id)
-            self._opening.forget(sequence.id)
+            self._close(sequence.id)
+
+    def _ask(self, asks: Many[Ask]) -> None:
+        self._followed.update(ask.sequence for ask in asks)
+        self._drafter.ask(asks)
+
+    def _close(self, sequence: int) -> None:
+        self._followed.discard(sequence)
+        self._drafter.close(sequence)
+        self._opening.forget(sequence)
 
     @property
     def _drafts(self) -> bool:
-        return self._policy.mode != "Off"
+        return self._policy.mode != "Off" and self._allowed()
 
     def trees(self, decoding: list[Sequence], running: int, prompt_tokens: int = 0) -> Drafting:
         """The trees of this step: n-grams, and the draft's if asking it is expected to earn more than they do. running:
         sequences that decode, and those whose prompts are read and which will. prompt_tokens: that the step reads too.
         """
-        if not self._drafts or not decoding:
+        if not self._drafts:
+            # So that the draft stops spending on them; it reads them anew when it may be asked again.
+            for sequence_id in list(self._followed):
+                self._close(sequence_id)
             return Drafting([Tree()] * len(decoding))
+        if not decoding:
+            return Drafting([])
         lookups = [self._lookup(sequence) for sequence in decoding]
         drafted = [sequence for sequence in decoding if sequence.remaining > 1 and self._opens(sequence, running)]
         asks = [self._ask_for(sequence, len(decoding), len(drafted) / len(decoding)) for sequence in drafted]
@@ -107,7 +130,7 @@ class Speculation:
         if not enough or not self._asking_pays(decoding, lookups, prompt_tokens):
             return Drafting(self._selected(decoding, lookups, prompt_tokens))
         started = time.perf_counter()
-        self._drafter.ask(asks)
+        self._ask(asks)
         found = self._drafter.collect(asks, *self._patience_s(decoding))
         wait_s = time.perf_counter() - started
         unread = sum(len(sequence.tokens) for sequence in drafted if not self._opening.opened(sequence.id))

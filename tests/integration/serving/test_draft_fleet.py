@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import grpc
+import pytest
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
@@ -128,6 +129,48 @@ async def test_names_are_followed_a_draft_that_appears_is_used_and_one_that_leav
             assert min(report.tree_hits for report in reports[1:6]) == len(PROMPTS), "no step was without trees"
             fleet._look_again.set()
             await until(lambda: set(by_address(fleet)) == {new.address})
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told before", "without a word"])
+async def test_drafts_are_scaled_to_none_and_back_without_a_wait_or_another_token(told: bool) -> None:
+    """The name of a Service leads to its pods, and to nothing while it has none."""
+    allowed, known = [True], list[str]()
+
+    async def names(_: str) -> tuple[str, ...]:
+        if not known:
+            raise OSError(-2, "no address")
+        return tuple(known)
+
+    async with draft_server() as old, draft_server() as new, fleet_of("drafts:1", resolver=names) as fleet:
+
+        async def lead_to(*drafts: Served) -> None:
+            known[:] = [draft.address for draft in drafts]
+            fleet._look_again.set()
+            await until(lambda: fleet.connected == len(drafts))
+
+        async def tell_off() -> None:
+            allowed[0] = not told
+
+        async def scale_to_none() -> None:
+            if told:
+                assert old.engine.sequences == 0
+                await old.loop.drain(20.0)
+            await old.end()
+            await lead_to()
+
+        async def scale_to_one() -> None:
+            await lead_to(new)
+            allowed[0] = True
+
+        await lead_to(old)
+        step = target_step(PAIR.target, POLICY, fleet, allowed=lambda: allowed[0])
+        disturbances = {3: tell_off, 5: scale_to_none, 10: scale_to_one}
+        tokens, reports = await run(step, prompts=PROMPTS, disturbances=disturbances)
+        assert new.engine.opened == len(PROMPTS)
+    assert tokens == await plain(PROMPTS)
+    assert all(report.tree_hits == len(PROMPTS) for report in reports[1:3])
+    assert not any(report.asked or report.draft_wait_s for report in reports[3 if told else 5 : 10])
+    assert max(report.tree_hits for report in reports[10:]) == len(PROMPTS)
 
 
 async def test_a_name_that_does_not_resolve_is_told_and_takes_no_draft_away() -> None:

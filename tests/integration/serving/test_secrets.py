@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import ssl
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from support.certificates import authority, identity_files, mount
-from support.run import free_port
+from support.run import free_port, running
 from support.tiny import tiny_llama_dir
 from support.waiting import eventually
 
 NAME = "localhost"
 ASKED = {"model": "tiny", "prompt": "the theatre", "max_tokens": 12, "temperature": 0}
-
-
-@contextmanager
-def running(role: str, log: Path, *args: str) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("wb") as out:
-        command = [sys.executable, "-m", f"outrider_serving.{role}.main", *args]
-        process = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def test_both_commands_with_all_their_secrets(tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ async def test_a_request_beyond_those_that_may_wait_is_refused_and_the_others_ar
         *served, refused = await asyncio.gather(*map(running.tokens, prompts), return_exceptions=True)
         assert isinstance(refused, QueueFull)
         assert running.metric("requests_total", outcome="rejected") == 1
+        assert running.metric("requests_arrived_total") == len(prompts), "one that was refused would have been work too"
         assert served == [await running.tokens(prompt) for prompt in prompts[:3]]  # each made room again
     finally:
         running.engine.stop()
@@ -110,6 +111,7 @@ async def test_too_long_a_prompt_is_refused_with_both_numbers(running: Running) 
         await anext(running.engine.generate(request(list(range(200)))))
     assert refused.value.code == "context_length_exceeded"
     assert running.metric("requests_total", outcome="rejected") == 1
+    assert running.metric("requests_arrived_total") == 0, "no replica could have served it"
 
 
 async def test_a_prompt_that_the_pool_cannot_hold_is_refused_with_the_remedy() -> None:
