@@ -10,6 +10,8 @@ from outrider_operator.kube.errors import KubeError
 from outrider_operator.kube.kinds import Kind
 from outrider_operator.resources.pod import Object
 
+from support.replica_owners import applied, scaled
+
 Place = tuple[str, str, str]
 
 
@@ -35,6 +37,16 @@ class MemoryKube:
         self.before("get")
         return copy.deepcopy(self.objects.get((kind.name, namespace, name)))
 
+    async def list_all(self, kind: Kind, namespace: str) -> list[Object]:
+        self.before("list")
+        return [copy.deepcopy(item) for place, item in self.objects.items() if place[:2] == (kind.name, namespace)]
+
+    def scale(self, place: Place, replicas: int, manager: str) -> None:
+        """Somebody writes the scale subresource of a Deployment."""
+        live = self.objects[place]
+        generation = live["metadata"]["generation"] + (live["spec"]["replicas"] != replicas)
+        self._put(scaled(live, replicas, manager), {"generation": generation})
+
     async def exists(self, kind: Kind, namespace: str, name: str) -> bool:
         self.before("get")
         return (kind.name, namespace, name) in self.objects
@@ -46,6 +58,8 @@ class MemoryKube:
         if version is not None and (live is None or live["metadata"]["resourceVersion"] != version):
             raise KubeError(409, "Conflict", "it has been changed meanwhile")
         self.writes.append(("apply", place_of(item)))
+        if item["kind"] == "Deployment":
+            item = applied(item, live)
         if live is None:
             return self.add(item)
         metadata = live["metadata"]

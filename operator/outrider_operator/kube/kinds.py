@@ -26,7 +26,10 @@ class Kind:
 SPECULATIVE_MODEL = Kind("outrider.dev/v1alpha1", "SpeculativeModel", "speculativemodels")
 EVENT = Kind("v1", "Event", "events")
 NAMESPACE = Kind("v1", "Namespace", "namespaces")
+POD = Kind("v1", "Pod", "pods")
 SECRET = Kind("v1", "Secret", "secrets")
+# v1: every server has it, and it names what is scaled.
+HORIZONTAL_POD_AUTOSCALER = Kind("autoscaling/v1", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 
 # In the order in which a model's objects are applied: what others name comes before them.
 CHILDREN = (

@@ -1,7 +1,8 @@
 """From a Deployment, as rendered, to the one process that stands for its pod here. Pure.
 
 Command, args and env are taken over as they are. The exceptions are places: a path below a mounted emptyDir
-becomes one in a private folder, and the Hugging Face cache stays the user's own: nothing is downloaded twice.
+becomes one in a private folder, a mounted ConfigMap a folder of the run that all pods share, and the Hugging Face
+cache stays the user's own: nothing is downloaded twice.
 """
 
 from collections.abc import Mapping
@@ -52,18 +53,19 @@ def plan_process(
 ) -> ProcessPlan:
     """The process for one pod of a Deployment with one container, whose name is the role.
 
-    private_folder: this run's own, for emptyDirs. user_env: the environment of whoever runs this.
+    private_folder: this run's own, for volumes. user_env: the environment of whoever runs this.
     """
     pod = deployment["spec"]["template"]["spec"]
     [container] = pod["containers"]
     ports = _named_ports(container)
-    mounts = local_mounts(pod, container, private_folder / name)
+    own = local_mounts(pod, container, private_folder / name)
+    shared = config_mounts(pod, container, private_folder)
     return ProcessPlan(
         name=name,
         role=container["name"],
-        argv=(*container["command"], *container.get("args", [])),
-        env=local_env(container, mounts, user_env),
-        folders=tuple(mounts.values()),
+        argv=(*container["command"], *(_moved_arg(arg, shared) for arg in container.get("args", []))),
+        env=local_env(container, own, user_env),
+        folders=(*own.values(), *shared.values()),
         probe=_probe(container),
         grace_s=min(LONGEST_GRACE_S, float(pod.get("terminationGracePeriodSeconds", DEFAULT_GRACE_S))),
         grpc_address=f"{LOOPBACK}:{ports['grpc']}" if "grpc" in ports else None,
@@ -80,6 +82,16 @@ def local_mounts(pod: Mapping[str, Any], container: Mapping[str, Any], folder: P
     }
 
 
+def config_mounts(pod: Mapping[str, Any], container: Mapping[str, Any], folder: Path) -> dict[PurePosixPath, Path]:
+    """The same for ConfigMaps, each in a folder that has its name."""
+    names = {volume["name"]: volume["configMap"]["name"] for volume in pod.get("volumes", []) if "configMap" in volume}
+    return {
+        PurePosixPath(mount["mountPath"]): folder / names[mount["name"]]
+        for mount in container.get("volumeMounts", [])
+        if mount["name"] in names
+    }
+
+
 def local_env(
     container: Mapping[str, Any], mounts: Mapping[PurePosixPath, Path], user_env: Mapping[str, str]
 ) -> dict[str, str]:
@@ -90,6 +102,11 @@ def local_env(
         cache_home = user_env.get("XDG_CACHE_HOME") or str(Path(user_env.get("HOME", "~")) / ".cache")
         env[HF_HOME] = user_env.get(HF_HOME) or str(Path(cache_home) / "huggingface")
     return env
+
+
+def _moved_arg(arg: str, mounts: Mapping[PurePosixPath, Path]) -> str:
+    flag, equals, value = arg.partition("=")
+    return flag + equals + _moved(value, mounts) if value else arg
 
 
 def _moved(value: str, mounts: Mapping[PurePosixPath, Path]) -> str:

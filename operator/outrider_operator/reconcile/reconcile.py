@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import structlog
@@ -12,13 +12,14 @@ from outrider_operator.api.v1alpha1 import SpeculativeModel
 from outrider_operator.api.validation import check
 from outrider_operator.kube.client import Kube
 from outrider_operator.kube.errors import KubeError
-from outrider_operator.kube.kinds import SECRET, kind_of
+from outrider_operator.kube.kinds import HORIZONTAL_POD_AUTOSCALER, SECRET, kind_of
 from outrider_operator.reconcile.certificates import Certificates
 from outrider_operator.reconcile.conditions import ACCEPTED, READY, Finding
 from outrider_operator.reconcile.difference import difference, identity
 from outrider_operator.reconcile.events import Said, event, repairs, transitions
 from outrider_operator.reconcile.owner import foreign, owned_by
 from outrider_operator.reconcile.queue import Again
+from outrider_operator.reconcile.replicas import replicas, with_replicas, without_replicas
 from outrider_operator.reconcile.status import accepted, findings, patch, status
 from outrider_operator.reconcile.store import Key, Store
 from outrider_operator.resources.build import build
@@ -28,6 +29,7 @@ from outrider_operator.resources.placement import draft_in_use
 from outrider_operator.resources.platform import Platform
 from outrider_operator.resources.pod import Object
 from outrider_operator.resources.route import unserved_route
+from outrider_operator.resources.scaling import scaled_roles
 
 log = structlog.get_logger()
 
@@ -77,7 +79,7 @@ class Reconciler:
             wanted = [owned_by(model, item) for item in build(typed, self.platform)]
             problems = await self._taken(model, wanted) or await self._certificates.bring(model, typed)
             if not problems:
-                wrote = await self._bring(model, wanted)
+                wrote = await self._bring(model, typed, wanted)
                 if wrote and not model.get("status"):
                     return Again(SETTLE_S)
         await self._say(model, typed, accepted(problems, lacking=lacking))
@@ -111,14 +113,52 @@ class Reconciler:
                 problems.append(problem)
         return problems
 
-    async def _bring(self, model: Object, wanted: Sequence[Object]) -> bool:
-        """Writes what differs, and whether anything did."""
+    async def _scaled(
+        self, typed: SpeculativeModel, wanted: Sequence[Object], live: Mapping[tuple[str, str], Object]
+    ) -> list[Object]:
+        """The Deployments whose replicas others set: the autoscaler, or a HorizontalPodAutoscaler."""
+        ours = scaled_roles(typed)
+        deployments = [item for item in wanted if item["kind"] == "Deployment"]
+        return [
+            item
+            for item in deployments
+            if item["metadata"]["labels"]["app.kubernetes.io/component"] in ours
+            or await self._scaled_by_another(item, live.get(identity(item)))
+        ]
+
+    async def _scaled_by_another(self, wanted: Object, there: Object | None) -> bool:
+        """Whether a HorizontalPodAutoscaler sets the replicas. Before they are changed the server is asked: the watch
+        may not have told yet, as after a restart, and a fleet would shrink to what the spec says.
+        """
+        place = wanted["metadata"]["namespace"], wanted["metadata"]["name"]
+        changes = there is not None and replicas(there) != replicas(wanted)
+        if changes and self._store.scaled_by(*place) is None:
+            for scaler in await self._scalers(place[0]):
+                self._store.scaler_seen(scaler)
+        return self._store.scaled_by(*place) is not None
+
+    async def _scalers(self, namespace_: str) -> list[Object]:
+        """Those of the namespace; none where the operator may not see them, as under rights of an earlier version."""
+        try:
+            return await self._kube.list_all(HORIZONTAL_POD_AUTOSCALER, namespace_)
+        except KubeError as error:
+            if error.passing:
+                raise
+            return []
+
+    async def _bring(self, model: Object, typed: SpeculativeModel, wanted: Sequence[Object]) -> bool:
+        """Writes what differs, and whether anything did. Replicas that others set do not differ."""
         uid = model["metadata"]["uid"]
         there = self._store.owned(uid)
-        todo = difference(wanted, there)
+        live = {identity(item): item for item in there}
+        scaled = {identity(item): replicas(item) for item in await self._scaled(typed, wanted, live)}
+        compared = [without_replicas(item) if identity(item) in scaled else item for item in wanted]
+        todo = difference(compared, there)
         said = repairs(todo.apply, there, self._store.lost(uid))
         for item in todo.apply:
-            self._store.child_seen(await self._kube.apply(item))
+            place = identity(item)
+            full = with_replicas(item, scaled[place], live.get(place)) if place in scaled else item
+            self._store.child_seen(await self._kube.apply(full))
         for item in todo.prune:
             await self._kube.delete(item)
             self._store.child_gone(item, by_us=True)

@@ -15,6 +15,7 @@ from outrider_operator.reconcile.conditions import (
     ready,
     rollout,
 )
+from outrider_operator.reconcile.replicas import replicas
 from outrider_operator.resources.network import target_url
 from outrider_operator.resources.pod import Object
 
@@ -53,7 +54,7 @@ def counts(children: Iterable[Object]) -> Object:
             continue
         labels = item["spec"]["selector"]["matchLabels"]
         role, of_pods = labels["app.kubernetes.io/component"], item.get("status") or {}
-        found[f"{role}Replicas"] = item["spec"]["replicas"]
+        found[f"{role}Replicas"] = replicas(item)
         found[f"{role}ReadyReplicas"] = of_pods.get("readyReplicas", 0)
         found[f"{role}Selector"] = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import NamedTuple
 
+from outrider_operator.reconcile.replicas import owners_of_replicas
 from outrider_operator.resources.pod import Object
 
 
@@ -37,6 +38,9 @@ class Store:
         self._models: dict[Key, Object] = {}
         self._owned: dict[str, dict[tuple[str, str], Object]] = defaultdict(dict)
         self._lost: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        # HorizontalPodAutoscalers, and by Deployment the names of those that scale it.
+        self._scalers: dict[Key, Key] = {}
+        self._scaled: dict[Key, set[str]] = defaultdict(set)
 
     def model(self, key: Key) -> Object | None:
         return self._models.get(key)
@@ -94,11 +98,37 @@ class Store:
             if not by_us:
                 self._lost[uid].add(name)
 
+    def scaler_seen(self, scaler: Object) -> None:
+        """A HorizontalPodAutoscaler, of whatever it scales."""
+        self.scaler_gone(scaler)
+        scaled = scaler["spec"]["scaleTargetRef"]
+        if scaled["kind"] == "Deployment":
+            key = key_of(scaler)
+            self._scalers[key] = Key(key.namespace, scaled["name"])
+            self._scaled[self._scalers[key]].add(key.name)
+
+    def scaler_gone(self, scaler: Object) -> None:
+        key = key_of(scaler)
+        deployment = self._scalers.pop(key, None)
+        if deployment is not None:
+            self._scaled[deployment].discard(key.name)
+            if not self._scaled[deployment]:
+                del self._scaled[deployment]
+
+    def scaled_by(self, namespace: str, deployment: str) -> str | None:
+        """The HorizontalPodAutoscaler that sets a Deployment's replicas, by name; of several the first."""
+        return min(self._scaled.get(Key(namespace, deployment), ()), default=None)
+
 
 def _newer(item: Object, other: Object) -> bool:
     return int(item["metadata"]["resourceVersion"]) >= int(other["metadata"]["resourceVersion"])
 
 
 def _lean(item: Object) -> Object:
-    """Without what only the server reads, which is half of an object: 500 models are to fit into 250 MB."""
-    return {**item, "metadata": {key: value for key, value in item["metadata"].items() if key != "managedFields"}}
+    """Without what only the server reads, which is half of an object: 500 models are to fit into 250 MB. Who owns the
+    replicas of a Deployment is kept.
+    """
+    metadata = {key: value for key, value in item["metadata"].items() if key != "managedFields"}
+    if item.get("kind") == "Deployment":
+        metadata["managedFields"] = owners_of_replicas(item)
+    return {**item, "metadata": metadata}

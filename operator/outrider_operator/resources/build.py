@@ -1,6 +1,7 @@
 """Everything that a SpeculativeModel becomes."""
 
 from outrider_operator.api.v1alpha1 import SpeculativeModel
+from outrider_operator.resources.control import control_map
 from outrider_operator.resources.disruption import disruption_budget
 from outrider_operator.resources.draft import draft_deployment
 from outrider_operator.resources.monitoring import monitoring
@@ -22,8 +23,9 @@ def build(model: SpeculativeModel, platform: Platform) -> list[Object]:
     mode Off, there are no objects of one. What the cluster does not serve is left out.
     """
     draft = draft_in_use(model)
-    claim, way_in = models_claim(model), route(model)
-    objects = [service_account(model), *([] if claim is None else [claim]), *network_policies(model, platform)]
+    before = [each for each in (models_claim(model), control_map(model)) if each is not None]
+    way_in = route(model)
+    objects = [service_account(model), *before, *network_policies(model, platform)]
     if draft is not None:
         objects += [
             draft_service(model, platform),

@@ -4,6 +4,7 @@ from outrider_operator.api.v1alpha1 import Draft, SpeculativeModel
 from outrider_operator.resources.names import draft_name, selector
 from outrider_operator.resources.platform import Platform
 from outrider_operator.resources.pod import Object, Port, Role, deployment, model_args
+from outrider_operator.resources.scaling import initial_replicas
 from outrider_operator.resources.secrets import identity
 
 DRAIN_S = 30  # its state is a cache: nothing is lost when it ends
@@ -25,7 +26,8 @@ def draft_deployment(model: SpeculativeModel, draft: Draft, platform: Platform) 
         prefetch=platform.prefetch,
         drain_s=DRAIN_S,
         affinity=_affinity(model, draft),
-        secrets=identity(model, "draft", platform),
+        replicas=initial_replicas(model, "draft"),
+        folders=identity(model, "draft", platform),
     )
     return deployment(model, role)
 

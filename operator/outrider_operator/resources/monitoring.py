@@ -79,7 +79,9 @@ def _draft_down(model: SpeculativeModel) -> Object:
     return _alert(
         model,
         "OutriderDraftDown",
-        f"max(outrider_draft_connected{{{_job(model)}}}) == 0",
+        # While the targets are told not to speculate, there may be no draft: it is scaled to zero.
+        f"max(outrider_draft_connected{{{_job(model)}}}) == 0"
+        f" and max(outrider_speculation_allowed{{{_job(model)}}}) == 1",
         DRAFT_DOWN_FOR,
         "warning",
         "the target serves without its draft: answers are the same, and slower",

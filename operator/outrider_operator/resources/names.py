@@ -33,6 +33,11 @@ def models_name(model: SpeculativeModel) -> str:
     return f"{model.metadata.name}-models"
 
 
+def control_name(model: SpeculativeModel) -> str:
+    """Name of the ConfigMap by which the targets are told whether they may speculate."""
+    return f"{model.metadata.name}-control"
+
+
 def selector(model: SpeculativeModel, role: str) -> Labels:
     """The labels that find the pods of one role. A Deployment's selector cannot change: neither may these."""
     return {

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from outrider_operator.api.v1alpha1 import Draft, KvCache, Resources, SpeculativeModel, Target
+from outrider_operator.resources.folders import Folder
 from outrider_operator.resources.names import Object as Object
 from outrider_operator.resources.names import labels, models_name, namespace, pod_labels, selector, target_name
 from outrider_operator.resources.overlay import overlaid
 from outrider_operator.resources.placement import whole_cpus
-from outrider_operator.resources.secrets import SecretFolder
 from outrider_operator.resources.sources import CACHE, Source, source
 
 LOADING_MINUTES = 30  # what a large model may take from a slow disk
@@ -45,9 +45,10 @@ class Role:
     http_port: str  # name of the port that answers /health and /ready
     model_mirror: str | None
     prefetch: bool  # whether an init container fetches the model
+    replicas: int
     drain_s: int  # how long running streams may take to end before the pod is killed
     affinity: Object = field(default_factory=dict)  # what the pods want to be near to
-    secrets: Sequence[SecretFolder] = ()
+    folders: Sequence[Folder] = ()
     https: bool = False  # what http_port speaks
 
 
@@ -64,7 +65,7 @@ def deployment(model: SpeculativeModel, role: Role) -> Object:
             "labels": labels(model, role.component),
         },
         "spec": {
-            "replicas": role.spec.replicas,
+            "replicas": role.replicas,
             "selector": {"matchLabels": selector(model, role.component)},
             # A cluster has no spare GPU for a surge pod: the new pod would wait for the old one's for ever.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
@@ -98,7 +99,7 @@ def _pod(model: SpeculativeModel, role: Role, origin: Source) -> Object:
             {"name": "tmp", "emptyDir": {}},
             # The runtime's own /dev/shm has 64 MiB, which tensors that pass between processes outgrow.
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}},
-            *(each.volume for each in role.secrets),
+            *(each.volume for each in role.folders),
             *origin.volumes,
         ],
     }
@@ -160,7 +161,7 @@ def _container(role: Role, origin: Source) -> Object:
         "name": role.component,
         "image": role.image,
         "command": [f"outrider-{role.component}"],
-        "args": [f"--model={origin.uri}", *revision, *role.args, *(each.arg for each in role.secrets)],
+        "args": [f"--model={origin.uri}", *revision, *role.args, *(each.arg for each in role.folders)],
         "env": environment(role),
         "ports": [{"name": port.name, "containerPort": port.number, "protocol": "TCP"} for port in role.ports],
         "resources": _resources(role.spec.resources),
@@ -172,7 +173,7 @@ def _container(role: Role, origin: Source) -> Object:
         "volumeMounts": [
             *_writable_folders(),
             {"name": "shm", "mountPath": "/dev/shm"},
-            *(each.mount for each in role.secrets),
+            *(each.mount for each in role.folders),
             *origin.mounts,
         ],
     }

@@ -2,10 +2,12 @@
 
 from outrider_operator.api.duration import parse_duration_ms
 from outrider_operator.api.v1alpha1 import Speculation, SpeculativeModel, Target
+from outrider_operator.resources.control import control
 from outrider_operator.resources.names import target_name
 from outrider_operator.resources.placement import draft_in_use, placement
 from outrider_operator.resources.platform import Platform
 from outrider_operator.resources.pod import Object, Port, Role, deployment, model_args
+from outrider_operator.resources.scaling import initial_replicas
 from outrider_operator.resources.secrets import endpoint, identity
 
 DRAIN_S = 120  # a long answer's worth of streaming
@@ -25,7 +27,8 @@ def target_deployment(model: SpeculativeModel, platform: Platform) -> Object:
         model_mirror=platform.model_mirror,
         prefetch=platform.prefetch,
         drain_s=DRAIN_S,
-        secrets=[*identity(model, "target", platform), *endpoint(model)],
+        replicas=initial_replicas(model, "target"),
+        folders=[*control(model), *identity(model, "target", platform), *endpoint(model)],
         https=model.spec.endpoint.tls is not None,
     )
     return deployment(model, role)

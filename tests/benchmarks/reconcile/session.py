@@ -33,6 +33,7 @@ SAMPLE = ROOT / "manifests" / "samples" / "qwen-coder.yaml"
 # Every kind that a model has objects of where no optional API is served.
 KINDS = (
     "api/v1/serviceaccounts",
+    "api/v1/configmaps",
     "api/v1/services",
     "apis/networking.k8s.io/v1/networkpolicies",
     "apis/apps/v1/deployments",

@@ -15,6 +15,7 @@ KINDS = "deployments,services,serviceaccounts,networkpolicies,configmaps,persist
 OURS = "app.kubernetes.io/managed-by=outrider-operator"
 EXPECTED = frozenset(
     {
+        "ConfigMap/qwen-coder-control",
         "Deployment/qwen-coder-draft",
         "Deployment/qwen-coder-target",
         "NetworkPolicy/qwen-coder-draft",

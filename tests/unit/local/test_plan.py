@@ -231,3 +231,10 @@ def test_secrets_that_are_in_a_cluster_are_missed_aloud() -> None:
     ]
     assert "HF_TOKEN" not in made.processes[1].env
     assert made.url == "http://127.0.0.1:8123"
+
+
+def test_what_tells_the_target_whether_it_may_speculate_is_a_folder_of_the_run() -> None:
+    target, draft = plan(model()).processes
+    assert "--control=/run/private/coder-control" in target.argv
+    assert RUN / "coder-control" in target.folders
+    assert not any("coder-control" in str(folder) for folder in draft.folders)

@@ -11,6 +11,7 @@ from outrider_operator.resources.names import selector_text
 from outrider_operator.resources.network import target_url
 from outrider_operator.resources.placement import Placement, placement
 from outrider_operator.resources.platform import Network, Platform
+from outrider_operator.resources.scaling import scaled_roles
 from unit.operator.yaml_models import SAMPLES, model, sample
 
 DRAFT = {"model": {"uri": "hf://org/small"}}
@@ -21,7 +22,7 @@ def kinds_and_names(model: SpeculativeModel) -> list[str]:
 
 
 def of_a_target_alone(name: str) -> list[str]:
-    kinds = ("ServiceAccount", "NetworkPolicy", "Service", "PodDisruptionBudget", "Deployment")
+    kinds = ("NetworkPolicy", "Service", "PodDisruptionBudget", "Deployment")
     return [f"{kind} {name}-target" for kind in kinds]
 
 
@@ -74,6 +75,7 @@ def test_the_sample_pair_runs_a_target_that_takes_turns_with_its_draft() -> None
     pair = sample("qwen-coder")
     assert kinds_and_names(pair) == [
         "ServiceAccount qwen-coder-target",
+        "ConfigMap qwen-coder-control",
         "NetworkPolicy qwen-coder-draft",
         "NetworkPolicy qwen-coder-target",
         "Service qwen-coder-draft",
@@ -101,6 +103,7 @@ def test_the_sample_pair_runs_a_target_that_takes_turns_with_its_draft() -> None
         "--max-nodes=32",
         "--min-probability=0.02",
         "--fallback=NGram",
+        "--control=/etc/outrider/control",
         "--identity=/etc/outrider/identity",
     ]
     draft = container(pair, "draft")
@@ -127,7 +130,9 @@ def test_the_sample_with_own_cores_runs_ahead_with_a_thread_for_each_core() -> N
 
 def test_the_light_sample_has_no_draft_and_draws_on_the_text() -> None:
     light = sample("smollm2")
-    assert kinds_and_names(light) == of_a_target_alone("smollm2")
+    account, control, *others = kinds_and_names(light)
+    assert (account, control) == ("ServiceAccount smollm2-target", "ConfigMap smollm2-control")
+    assert others == of_a_target_alone("smollm2")
     args = container(light, "target")["args"]
     assert "--max-model-len=0" in args
     assert "--fallback=NGram" in args
@@ -144,10 +149,10 @@ def test_the_sample_with_an_8_bit_draft_is_the_pair_but_for_that() -> None:
 
 def test_mode_off_runs_no_draft() -> None:
     off = model({"draft": DRAFT, "speculation": {"mode": "Off"}})
-    assert kinds_and_names(off) == of_a_target_alone("pair")
+    assert kinds_and_names(off) == ["ServiceAccount pair-target", *of_a_target_alone("pair")]
     args = container(off, "target")["args"]
     assert "--mode=Off" in args
-    assert not any(arg.startswith("--draft=") for arg in args)
+    assert not any(arg.startswith(("--draft=", "--control=")) for arg in args)
 
 
 def test_every_field_of_speculation_reaches_the_target() -> None:
@@ -161,7 +166,7 @@ def test_every_field_of_speculation_reaches_the_target() -> None:
         "fallback": "None",
     }
     args = container(model({"draft": DRAFT, "speculation": speculation}), "target")["args"]
-    assert args[-8:-1] == [
+    assert args[-9:-2] == [
         "--mode=Always",
         "--max-depth=3",
         "--max-branches=2",
@@ -311,7 +316,7 @@ def test_services_lead_to_the_pods_of_their_role() -> None:
 def test_models_of_similar_names_never_own_the_same_object() -> None:
     spec = {"draft": DRAFT}
     names = [kinds_and_names(model(spec, name)) for name in ("a", "a-draft", "a-target")]
-    assert len(set().union(*names)) == 3 * 9
+    assert len(set().union(*names)) == 3 * 10
 
 
 @pytest.mark.parametrize("file", SAMPLES, ids=lambda file: file.stem)
@@ -421,3 +426,44 @@ def test_the_selector_of_the_status_finds_the_pods() -> None:
         role = deployment["spec"]["template"]["spec"]["containers"][0]["name"]
         text = ",".join(f"{name}={value}" for name, value in deployment["spec"]["selector"]["matchLabels"].items())
         assert selector_text(pair, role) == text
+
+
+def test_the_targets_read_from_a_folder_whether_they_may_speculate() -> None:
+    pair = model({"draft": DRAFT})
+    [control] = [thing for thing in build(pair, Platform()) if thing["kind"] == "ConfigMap"]
+    assert control["metadata"]["name"] == "pair-control"
+    assert "data" not in control, "it is the autoscaler's"
+    source = {"name": "pair-control", "optional": True}
+    assert {"name": "outrider-control", "configMap": source} in pod(pair, "target")["volumes"]
+    [mount] = [each for each in container(pair, "target")["volumeMounts"] if each["name"] == "outrider-control"]
+    assert mount == {"name": "outrider-control", "mountPath": "/etc/outrider/control", "readOnly": True}
+    assert "--control=/etc/outrider/control" in container(pair, "target")["args"]
+    assert "outrider-control" not in str(pod(pair, "draft"))
+
+
+@pytest.mark.parametrize(
+    ("autoscaling", "target", "draft"),
+    [
+        ({}, 1, 1),
+        ({"target": {"minReplicas": 3, "maxReplicas": 8}}, 3, 1),
+        ({"draft": {"maxReplicas": 8}}, 1, 1),
+        ({"draft": {"minReplicas": 2, "maxReplicas": 8}}, 1, 2),
+        ({"mode": "Advisory", "target": {"minReplicas": 3, "maxReplicas": 8}}, 1, 1),
+    ],
+)
+def test_a_role_that_is_scaled_begins_with_the_fewest_pods_and_a_draft_with_one(
+    autoscaling: dict[str, Any], target: int, draft: int
+) -> None:
+    built = build(model({"draft": DRAFT, "autoscaling": autoscaling}), Platform())
+    deployments = [thing for thing in built if thing["kind"] == "Deployment"]
+    replicas = {thing["metadata"]["name"]: thing["spec"]["replicas"] for thing in deployments}
+    assert replicas == {"pair-target": target, "pair-draft": draft}
+
+
+def test_which_roles_the_autoscaler_sets() -> None:
+    both = {"target": {"maxReplicas": 2}, "draft": {"maxReplicas": 2}}
+    assert scaled_roles(model({"draft": DRAFT})) == set()
+    assert scaled_roles(model({"draft": DRAFT, "autoscaling": both})) == {"target", "draft"}
+    assert scaled_roles(model({"draft": DRAFT, "autoscaling": {**both, "mode": "Advisory"}})) == set()
+    off = {"draft": DRAFT, "autoscaling": both, "speculation": {"mode": "Off"}}
+    assert scaled_roles(model(off)) == {"target"}

@@ -54,7 +54,10 @@ def test_a_target_with_a_certificate_is_read_by_https() -> None:
 def test_it_warns_of_a_target_that_is_gone_of_requests_refused_and_of_a_draft_that_is_gone() -> None:
     found = alerts(model({"draft": DRAFT}))
     assert list(found) == ["OutriderTargetDown", "OutriderRejecting", "OutriderDraftDown"]
-    assert found["OutriderDraftDown"]["expr"] == 'max(outrider_draft_connected{job="default/pair-target"}) == 0'
+    assert found["OutriderDraftDown"]["expr"] == (
+        'max(outrider_draft_connected{job="default/pair-target"}) == 0'
+        ' and max(outrider_speculation_allowed{job="default/pair-target"}) == 1'
+    )
     assert found["OutriderTargetDown"]["labels"]["severity"] == "critical"
     for alert in found.values():
         assert alert["annotations"]["summary"].startswith("default/pair: ")

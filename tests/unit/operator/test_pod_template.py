@@ -95,7 +95,7 @@ def test_a_volume_takes_the_place_of_the_operators_of_its_name() -> None:
     weights = {"name": "weights", "persistentVolumeClaim": {"claimName": "weights", "readOnly": True}}
     volumes = template(volumes=[shm, weights])["spec"]["volumes"]
     assert [volume["name"] for volume in volumes] == [
-        *("home", "cache", "tmp", "shm", "outrider-identity", "weights"),
+        *("home", "cache", "tmp", "shm", "outrider-control", "outrider-identity", "weights"),
     ]
     assert [volume for volume in volumes if volume["name"] in ("shm", "weights")] == [shm, weights]
 

@@ -104,6 +104,7 @@ def test_a_model_becomes_its_children_and_its_status_says_so() -> None:
     cluster.settle()
     kinds = sorted(kind for kind, _, _ in cluster.children)
     assert kinds == [
+        "ConfigMap",
         *["Deployment"] * 2,
         *["NetworkPolicy"] * 2,
         *["PodDisruptionBudget"] * 2,

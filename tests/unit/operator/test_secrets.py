@@ -80,7 +80,7 @@ def test_probes_ask_in_https_where_the_target_answers_in_it() -> None:
 def test_what_is_mounted_is_what_a_person_may_not_mount_over_and_valid_in_kubernetes() -> None:
     built = model({"draft": DRAFT, "endpoint": {"auth": AUTH, "tls": TLS}})
     for pod in pods(built).values():
-        volumes = [each for each in pod["volumes"] if "secret" in each]
+        volumes = [each for each in pod["volumes"] if "secret" in each or "configMap" in each]
         mounts = [each for each in pod["containers"][0]["volumeMounts"] if each["name"].startswith("outrider-")]
         assert len(volumes) == len(mounts) > 0
         assert all(each["name"].startswith("outrider-") for each in volumes)
