@@ -108,6 +108,11 @@ bench-operator: JSON ?= bench-operator.json
 bench-operator: cluster ## Many models through one operator on a real API server: JSON=FILE [MODELS=50,200,500]
 	@cd tests && ../$(BIN)/python -m benchmarks.reconcile --json $(abspath $(JSON)) $(if $(MODELS),--models $(MODELS))
 
+.PHONY: bench-autoscale
+bench-autoscale: JSON ?= bench-autoscale.json
+bench-autoscale: install ## The autoscaler against others on recorded traffic and simulated pods: JSON=FILE [TRACES=FOLDER] [PICTURES=1]
+	@cd tests && ../$(BIN)/python -m benchmarks.autoscale --json $(abspath $(JSON)) $(if $(TRACES),--traces $(abspath $(TRACES))) $(if $(PICTURES),--pictures)
+
 .PHONY: figures
 figures: install ## Draw what was measured, as PNG beside it: JSON="FILE..."
 	@cd tests && ../$(BIN)/python -m benchmarks.charts $(abspath $(JSON))

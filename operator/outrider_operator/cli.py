@@ -18,6 +18,7 @@ from outrider_operator.api.dump import to_yaml
 from outrider_operator.api.problem import Problem, UnreadableError
 from outrider_operator.api.rules import NAMESPACE_MESSAGE, is_namespace
 from outrider_operator.api.v1alpha1 import SpeculativeModel
+from outrider_operator.autoscaling.replay.command import replay
 from outrider_operator.cluster.logs import logs
 from outrider_operator.cluster.status import status
 from outrider_operator.cluster.top import top
@@ -79,6 +80,14 @@ app.command(
         "logs qwen-coder --raw | jq .event",
     )
 )(logs)
+app.command(
+    epilog=examples(
+        "replay --trace trace.csv",
+        "replay --trace trace.csv --policy outrider --policy hpa --policy fixed",
+        "replay --trace trace.csv --speed 5 --drift 0.8:0.3 --decisions --plot replay.png",
+        "replay --trace trace.csv --duration 20m --target-start 60 --json | jq .policies.outrider.slo",
+    )
+)(replay)
 
 
 def main() -> None:

@@ -1,0 +1,43 @@
+"""The autoscaler that the operator runs, and a fleet that never changes."""
+
+from __future__ import annotations
+
+from outrider_operator.autoscaling.decide import decide
+from outrider_operator.autoscaling.decision import Decision, Reason
+from outrider_operator.autoscaling.history import History
+from outrider_operator.autoscaling.policy import Policy
+from outrider_operator.autoscaling.replay.sight import Sight
+
+TICK_S = 15.0
+
+
+class Outrider:
+    """`decide`, as the operator calls it: the same function, with a history that begins with the replay."""
+
+    tick_s = TICK_S
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._history = History(started_s=0.0)
+
+    def decide(self, sight: Sight, now_s: float) -> Decision:
+        decision, self._history = decide(sight.observe(), self._policy, self._history, now_s)
+        return decision
+
+
+class Fixed:
+    """As many targets as were given, a draft for each."""
+
+    tick_s = TICK_S
+
+    def __init__(self, replicas: int) -> None:
+        self._replicas = replicas
+
+    def decide(self, sight: Sight, now_s: float) -> Decision:
+        del sight, now_s
+        return paired(self._replicas, Reason("target", "Fixed", f"{self._replicas} as given."))
+
+
+def paired(replicas: int, reason: Reason) -> Decision:
+    """Of a policy that knows one number: a draft for each target. Whether a step speculates is the target's choice."""
+    return Decision(replicas, replicas, True, (reason,))
