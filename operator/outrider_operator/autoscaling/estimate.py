@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from outrider_operator.autoscaling.observation import DraftTime, StepTime
 
@@ -19,8 +20,8 @@ P95_OF_NORMAL = 1.645
 PROMPT_CV2 = 1.0
 # A correction beyond is a fault or a surge that passes, and not how this engine differs from the model.
 LEAST_CORRECTION, MOST_CORRECTION = 0.5, 4.0
-# Halvings of an interval: to a sixteenth of a sequence among a thousand.
-HALVINGS = 14
+# Halvings of an interval: to a sixteenth of a sequence among 64.
+HALVINGS = 10
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,7 @@ class Pace:
         return 1.0 / (beside / in_chunks_s + (1 - beside) / between_s)
 
 
+@lru_cache(maxsize=1024)
 def tokens_per_step(path_acceptance: tuple[float, ...], depth: int) -> float:
     """Tokens of a step with a chain of this depth, the target's own included: 1 + the sum of the paths' acceptance.
 

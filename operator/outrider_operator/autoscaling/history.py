@@ -45,20 +45,23 @@ class RoleHistory:
 
 @dataclass(frozen=True)
 class Demand:
-    """What clients asked of all targets together in the window that ended at `at_s`, and how many of them waited."""
+    """What clients asked of all targets together in the window that ended at `at_s`, how many were queued then,
+    and whether that was so many that what was served tells nothing of what was asked.
+    """
 
     at_s: float
     load: Load
-    waiting: float = 0.0
+    queued: float = 0.0
+    saturated: bool = False
 
 
 @dataclass(frozen=True)
 class Starts:
-    """How long a target takes from asked for to ready. since_s: when the first of those began that start now. start_s:
-    what the last one took that was seen from beginning to end.
+    """How long a target takes from asked for to ready. began_s: of those that start now, the oldest first. start_s:
+    what the last one took that got ready; None before the first.
     """
 
-    since_s: float | None = None
+    began_s: tuple[float, ...] = ()
     start_s: float | None = None
 
 

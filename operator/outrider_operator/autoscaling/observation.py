@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
 
@@ -103,7 +104,6 @@ class Observation:
 def _interpolated(curve: tuple[tuple[float, float], ...], tokens: float) -> float:
     if len(curve) == 1:
         return curve[0][1]
-    right = next((index for index, (at, _) in enumerate(curve) if at >= tokens), len(curve) - 1)
-    right = max(1, right)
+    right = min(max(1, bisect_left(curve, (tokens,))), len(curve) - 1)
     (x0, y0), (x1, y1) = curve[right - 1], curve[right]
     return max(0.0, y0 + (y1 - y0) * (tokens - x0) / (x1 - x0))

@@ -45,12 +45,12 @@ def _role(past: RoleHistory, pods: Pods, now_s: float) -> RoleHistory:
 
 
 def _starts(past: Starts, before: RoleHistory, pods: Pods, now_s: float) -> Starts:
-    """The first that gets ready tells how long a start takes; how long the others waited for a node is not known."""
-    if past.since_s is not None and before.ready is not None and pods.ready > before.ready:
-        past = Starts(None, now_s - past.since_s)
-    if not pods.starting:
-        return replace(past, since_s=None)
-    return past if past.since_s is not None else replace(past, since_s=now_s)
+    """The oldest is taken to get ready first, and the youngest to be the one that is taken away."""
+    began_s = past.began_s
+    readied = 0 if before.ready is None else min(max(0, pods.ready - before.ready), len(began_s))
+    start_s = now_s - began_s[readied - 1] if readied else past.start_s
+    coming = (*began_s[readied:], *[now_s] * pods.starting)
+    return Starts(coming[: pods.starting], start_s)
 
 
 def _known(past: Known, signals: Signals) -> Known:

@@ -6,7 +6,7 @@ import math
 
 from outrider_operator.autoscaling.behavior import tolerated
 from outrider_operator.autoscaling.decision import Reason
-from outrider_operator.autoscaling.demand import lasting, soon, with_backlog
+from outrider_operator.autoscaling.demand import lasting, likely, queued, soon, steady, with_backlog
 from outrider_operator.autoscaling.estimate import Load, Pace
 from outrider_operator.autoscaling.history import History
 from outrider_operator.autoscaling.observation import Observation, Pods, Signals
@@ -32,14 +32,17 @@ def wished_targets(
     """
     there, window_s, behavior = observation.target, signals.window_s, policy.target.behavior
     ready_since_s = history.target.ready_since_s
-    settled = not there.starting and ready_since_s is not None and now_s - ready_since_s >= window_s
+    # What was measured is held against these pods only under a load that they had for all of the window.
+    same_pods = not there.starting and ready_since_s is not None and now_s - ready_since_s >= window_s
+    settled = same_pods and steady(history.demand, window_s)
     size = sizing(policy, pace, signals, history.demand[-1].load, settled)
-    start_s = history.starts.start_s or START_S
+    start_s = START_S if history.starts.start_s is None else history.starts.start_s
     serving = max(1, there.ready + there.starting)
-    load = soon(history.demand, start_s, max(window_s, start_s / 2))
+    load = soon(history.demand, start_s, max(window_s, start_s / 2)).with_(likely(history.demand, start_s), max)
     load = _with_backlog(load, size, signals, serving, start_s)
     usage = size.usage(load, serving)
-    found = f"{usage.text} with {_described(there)}{_out_of_reach(size)}"
+    asked = f"{signals.requests_per_s:.1f} requests/s, {load.requests:.1f} planned for"
+    found = f"{usage.text} with {_described(there)}, {asked}{_out_of_reach(size)}"
     if usage.value > 1 and not tolerated(usage.value, behavior):
         return _more(size, load, there, policy, found, usage.value)
     load = load.with_(lasting(history.demand), max)
@@ -81,7 +84,7 @@ def _with_backlog(load: Load, size: Sizing, signals: Signals, serving: int, star
     predicted = size.predict(load, serving)
     if predicted is None or predicted.utilisation <= 0:
         return load
-    return with_backlog(load, signals.waiting, load.requests / predicted.utilisation, start_s)
+    return with_backlog(load, queued(signals), load.requests / predicted.utilisation, start_s)
 
 
 def _described(there: Pods) -> str:

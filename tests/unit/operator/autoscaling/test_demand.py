@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from outrider_operator.autoscaling.demand import LASTING_S, lasting, sampled, soon, with_backlog
+from outrider_operator.autoscaling.demand import (
+    LASTING_S,
+    SLOW_START_S,
+    lasting,
+    likely,
+    queued,
+    sampled,
+    soon,
+    steady,
+    with_backlog,
+)
 from outrider_operator.autoscaling.estimate import Load
 from outrider_operator.autoscaling.history import Demand
 from unit.operator.autoscaling.world import CHAT, TICK_S, chat, signals
@@ -13,13 +25,13 @@ def asked(*requests: float, every_s: float = 60.0) -> tuple[Demand, ...]:
     return tuple(Demand(index * every_s, chat(rate)) for index, rate in enumerate(requests))
 
 
-def test_a_rise_that_goes_on_is_there_before_the_pod_is() -> None:
-    """1, 2, 3 requests/s in three minutes: 6 in three more."""
-    assert soon(asked(1, 2, 3), ahead_s=180.0, apart_s=60.0).requests == pytest.approx(6)
+def test_a_rise_is_taken_to_go_on_half_as_steeply() -> None:
+    """1, 2, 3 requests/s in three minutes: 4.5 in three more."""
+    assert soon(asked(1, 2, 3), ahead_s=180.0, apart_s=60.0).requests == pytest.approx(4.5)
 
 
 def test_of_two_rises_the_smaller_counts() -> None:
-    assert soon(asked(1, 1.5, 3), ahead_s=180.0, apart_s=60.0).requests == pytest.approx(3 + 3 * 0.5)
+    assert soon(asked(1, 1.5, 3), ahead_s=180.0, apart_s=60.0).requests == pytest.approx(3 + 3 * 0.25)
 
 
 @pytest.mark.parametrize("rates", [(1.0, 1.0, 9.0), (1.0, 9.0, 9.0), (9.0, 5.0, 1.0), (1.0, 9.0, 5.0)])
@@ -62,12 +74,12 @@ def test_without_a_queue_what_is_measured_is_what_is_asked() -> None:
 
 def test_a_queue_that_is_gone_before_a_pod_could_help_asks_for_none() -> None:
     """5 waiting, 2/s come and 3/s are done: gone in 5 s."""
-    assert with_backlog(chat(2), waiting=5, capacity=3, start_s=180) == chat(2)
+    assert with_backlog(chat(2), queue=5, capacity=3, start_s=180) == chat(2)
 
 
 def test_what_still_waits_when_a_pod_could_help_is_asked_for_on_top() -> None:
     """60 waiting and 1/s more than is done: 240 after three minutes, to be done in five."""
-    assert with_backlog(chat(2), waiting=60, capacity=1, start_s=180).requests == pytest.approx(2 + 240 / 300)
+    assert with_backlog(chat(2), queue=60, capacity=1, start_s=180).requests == pytest.approx(2 + 240 / 300)
 
 
 def test_after_a_restart_in_a_surge_what_is_served_is_told_by_how_the_queue_grows() -> None:
@@ -76,3 +88,40 @@ def test_after_a_restart_in_a_surge_what_is_served_is_told_by_how_the_queue_grow
     first = sampled((), signals(served, waiting=100.0), 0.0)
     found = sampled(first, signals(served, waiting=130.0), 15.0)[-1].load
     assert found.prompt_tokens == pytest.approx(3 * CHAT.prompt_tokens)
+
+
+def test_while_a_queue_is_worked_off_its_tokens_are_not_asked_anew() -> None:
+    """One request a second comes, and three are read of those that wait."""
+    draining = signals(Load(1.0, 3 * CHAT.prompt_tokens, 3 * CHAT.generated_tokens), waiting=30.0)
+    assert sampled(asked(1, 1), draining, 120.0)[-1].load.prompt_tokens == pytest.approx(CHAT.prompt_tokens)
+    # Also in the window after the queue is gone: what it was counted over still holds it.
+    after = sampled(asked(1, 1), draining, 120.0)
+    gone = signals(Load(1.0, 2 * CHAT.prompt_tokens, 2 * CHAT.generated_tokens), waiting=0.0)
+    assert sampled(after, gone, 150.0)[-1].load.prompt_tokens == pytest.approx(CHAT.prompt_tokens)
+
+
+def test_prompts_that_wait_inside_a_target_are_a_queue_too() -> None:
+    """60 run; 200 tokens/s of 50 ms each are 10 that decode."""
+    told = signals(running=60.0, generated_tokens_per_s=200.0, waiting=3.0)
+    assert queued(replace(told, itl_mean_s=0.05)) == pytest.approx(53)
+    assert queued(told) == 3
+
+
+def test_twice_the_mean_may_come_while_a_slow_pod_starts() -> None:
+    calm = asked(*[2.0] * 10)
+    assert likely(calm, SLOW_START_S).requests == pytest.approx(4, rel=0.01)
+    assert likely(calm, 3 * SLOW_START_S) == likely(calm, SLOW_START_S)
+    assert likely(calm, SLOW_START_S / 2).requests == pytest.approx(3, rel=0.01)
+    assert likely(calm, 0.0).requests == pytest.approx(2)
+
+
+def test_more_may_come_where_minutes_differed_more() -> None:
+    """Now none, now four: a standard deviation as large as the mean."""
+    assert likely(asked(*[0.0, 4.0] * 5), SLOW_START_S).requests == pytest.approx(2 * (1 + 1.645))
+
+
+def test_a_load_is_steady_that_a_window_ago_was_about_the_same() -> None:
+    assert steady(asked(4, 4, 4.8), 60.0)
+    assert not steady(asked(4, 4, 6), 60.0)
+    assert not steady(asked(4, 4, 2), 60.0)
+    assert not steady(asked(4), 60.0)

@@ -14,11 +14,11 @@ from outrider_operator.autoscaling.observation import Observation, Pods
 from outrider_operator.autoscaling.policy import Behavior, Bounds, Rate, Rules
 from unit.operator.autoscaling.world import ACCEPTED, POLICY, TICK_S, World, chat, directions, observation, signals
 
-few = settings(max_examples=20, deadline=None)
+few = settings(max_examples=12, deadline=None)
 accepted = st.sampled_from([ACCEPTED, (0.3, 0.1), (0.02,)])
 # (requests/s, ticks, acceptance, whether the targets answer)
 spans = st.lists(
-    st.tuples(st.floats(0, 60), st.integers(1, 25), accepted, st.sampled_from([True, True, True, False])),
+    st.tuples(st.floats(0, 30), st.integers(1, 25), accepted, st.sampled_from([True, True, True, False])),
     min_size=1,
     max_size=6,
 )
@@ -72,8 +72,8 @@ def test_never_both_directions_within_a_window(
                 assert at_s - earlier_s >= (down_s if change < 0 else up_s)
 
 
-@settings(max_examples=10, deadline=None)
-@given(st.floats(0, 45), st.integers(1, 12), st.sampled_from([ACCEPTED, (0.02,)]))
+@settings(max_examples=6, deadline=None)
+@given(st.floats(0, 20), st.integers(1, 12), st.sampled_from([ACCEPTED, (0.02,)]))
 def test_under_a_constant_load_it_comes_to_rest(load: float, start: int, path: tuple[float, ...]) -> None:
     """Up and then down where it began with a queue or too many; in the last half hour nothing."""
     world = World(targets=[0.0] * start, accepted=path)
@@ -102,7 +102,7 @@ def test_more_load_never_asks_for_fewer(one: float, other: float, ready: int) ->
 def test_targets_are_told_otherwise_at_most_four_times_in_any_hour(
     script: list[tuple[float, int, tuple[float, ...], bool]],
 ) -> None:
-    world = played(script * 4, World())
+    world = played(script * 3, World())
     told = [(at_s, decision.speculate) for at_s, _, decision in world.seen]
     flips = [at_s for (_, before), (at_s, after) in itertools.pairwise(told) if before != after]
     for at_s in flips:
@@ -112,7 +112,7 @@ def test_targets_are_told_otherwise_at_most_four_times_in_any_hour(
 @few
 @given(spans)
 def test_what_is_remembered_does_not_grow(script: list[tuple[float, int, tuple[float, ...], bool]]) -> None:
-    history = played(script * 3, World()).history
+    history = played(script * 2, World()).history
     assert len(history.demand) <= 600 / TICK_S + 1
     assert len(history.target.recommended) <= 300 / TICK_S + 1
     assert len(history.target.scaled) <= 1800 / TICK_S + 1

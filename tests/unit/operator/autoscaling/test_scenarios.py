@@ -20,7 +20,9 @@ def fleet(targets: int, **others: object) -> World:
 
 
 def needed(requests_per_s: float) -> int:
-    """Targets that keep utilisation at its goal, by the figures of the estimate."""
+    """Targets that keep utilisation at its goal, by the figures of the estimate. Of a lasting load twice as much has to
+    fit: it may come before the next pod is ready.
+    """
     return math.ceil(PACE.predict(chat(requests_per_s)).utilisation / 0.8)
 
 
@@ -29,45 +31,45 @@ def blind(seen: Observation) -> Observation:
 
 
 def test_load_at_the_threshold_does_not_make_it_thrash() -> None:
-    """Two targets are enough for 8.5 requests/s and not for 9.5; it is now the one, now the other, for two hours."""
+    """Two targets are enough for 4.25 requests/s and not for 4.75; it is now the one, now the other, for two hours."""
     world = fleet(2)
     for _ in range(60):
-        world.run(60, chat(8.5))
-        world.run(60, chat(9.5))
+        world.run(60, chat(4.25))
+        world.run(60, chat(4.75))
     assert len(directions(world.counts())) <= 1
 
 
 def test_under_a_load_that_comes_and_goes_within_the_window_pods_stay() -> None:
-    world = fleet(5)
+    world = fleet(6)
     for _ in range(10):
-        world.run(120, chat(16))
         world.run(180, chat(4))
-    assert set(world.counts()) == {5}
+        world.run(120, chat(16))
+    assert set(world.counts()) == {6}
 
 
 def test_pods_pending_for_ever_do_not_freeze_scale_down() -> None:
     world = fleet(2, nodes=3)
-    world.run(HOUR_S, chat(18))
-    assert world.observe(chat(18)).target.stuck >= 1
-    world.run(HOUR_S, chat(2))
+    world.run(HOUR_S, chat(9))
+    assert world.observe(chat(9)).target.stuck >= 1
+    world.run(HOUR_S, chat(1))
     assert world.counts()[-1] == 1
 
 
 def test_after_a_restart_nothing_is_removed_before_a_full_window_was_seen() -> None:
     world = fleet(8)
-    world.run(30, chat(16))
+    world.run(30, chat(8))
     world.restart()
     began_s = world.now_s
-    world.run(WINDOW_S - TICK_S, chat(2))
+    world.run(WINDOW_S - TICK_S, chat(1))
     assert set(world.counts(since_s=began_s)) == {8}
     assert "Watching" in world.reasons("target", since_s=began_s)
-    world.run(120, chat(2))
+    world.run(120, chat(1))
     assert world.counts()[-1] < 8
 
 
 def test_a_restart_in_the_middle_of_a_surge_delays_no_scale_up() -> None:
     world = fleet(2)
-    world.run(300, chat(6))
+    world.run(300, chat(3))
     world.restart()
     first, second = world.run(2 * TICK_S, chat(20))
     assert first.target_replicas > 2
@@ -76,10 +78,10 @@ def test_a_restart_in_the_middle_of_a_surge_delays_no_scale_up() -> None:
 
 def test_a_metrics_outage_is_not_idleness() -> None:
     world = fleet(6)
-    world.run(600, chat(20))
+    world.run(600, chat(10))
     before = world.counts()[-1]
     began_s = world.now_s
-    world.run(1800, chat(20), blind)
+    world.run(1800, chat(10), blind)
     assert set(world.counts(since_s=began_s)) == {before}
     assert world.reasons("target", began_s) == world.reasons("draft", began_s) == {"NoMetrics"}
     assert world.reasons("speculation", began_s) == {"NoMetrics"}
@@ -88,27 +90,27 @@ def test_a_metrics_outage_is_not_idleness() -> None:
 def test_after_an_outage_nothing_is_removed_before_a_full_window_was_seen() -> None:
     """All that was recommended is too old by then: the first sight of a lull would count alone."""
     world = fleet(8)
-    world.run(600, chat(25))
+    world.run(600, chat(12.5))
     before = world.counts()[-1]
-    world.run(900, chat(25), blind)
+    world.run(900, chat(12.5), blind)
     began_s = world.now_s
-    world.run(WINDOW_S - TICK_S, chat(2))
+    world.run(WINDOW_S - TICK_S, chat(1))
     assert set(world.counts(since_s=began_s)) == {before}
-    world.run(120, chat(2))
+    world.run(120, chat(1))
     assert world.counts()[-1] < before
 
 
 def test_one_reading_that_failed_is_no_outage() -> None:
     world = fleet(8)
-    world.run(WINDOW_S / 2, chat(2))
-    world.run(TICK_S, chat(2), blind)
-    world.run(WINDOW_S / 2 + TICK_S, chat(2))
+    world.run(WINDOW_S / 2, chat(1))
+    world.run(TICK_S, chat(1), blind)
+    world.run(WINDOW_S / 2 + TICK_S, chat(1))
     assert world.counts()[-1] < 8
 
 
 def test_a_surge_is_answered_once_and_nothing_stacks_on_pods_that_load() -> None:
     world = fleet(2)
-    world.run(600, chat(6))
+    world.run(600, chat(3))
     began_s = world.now_s
     world.run(world.start_s, chat(18))
     counts = world.counts(since_s=began_s)
@@ -119,13 +121,13 @@ def test_a_surge_is_answered_once_and_nothing_stacks_on_pods_that_load() -> None
 
 def test_a_surge_is_answered_by_what_it_needs_and_not_pod_by_pod() -> None:
     world = fleet(2)
-    world.run(240, chat(2))
+    world.run(240, chat(1))
     assert world.run(TICK_S, chat(22))[-1].target_replicas >= needed(22) > 2
 
 
 def test_pods_are_taken_away_one_by_one_and_each_one_s_effect_is_awaited() -> None:
     world = fleet(8)
-    world.run(HOUR_S, chat(2))
+    world.run(HOUR_S, chat(1))
     steps = [
         (at_s, before[2].target_replicas - decision.target_replicas)
         for before, (at_s, _, decision) in zip(world.seen, world.seen[1:], strict=False)
@@ -137,17 +139,17 @@ def test_pods_are_taken_away_one_by_one_and_each_one_s_effect_is_awaited() -> No
 
 
 def test_a_pod_is_kept_if_the_rest_would_come_near_to_the_goal() -> None:
-    """7.9 requests/s: two targets would keep every goal, but at more than 0.72 of their most."""
+    """3.95 requests/s: two targets would keep every goal, but at more than 0.72 of their most."""
     world = fleet(3)
-    world.run(HOUR_S, chat(7.9))
+    world.run(HOUR_S, chat(3.95))
     assert set(world.counts()) == {3}
-    assert needed(7.9) == 2
+    assert needed(2 * 3.95) == 2
 
 
 def test_an_hpa_beside_is_left_alone() -> None:
     world = fleet(3)
     beside = {"target": "HorizontalPodAutoscaler chat"}
-    world.run(900, chat(25), lambda seen: replace(seen, others=beside))
+    world.run(900, chat(12.5), lambda seen: replace(seen, others=beside))
     assert set(world.counts()) == {3}
     assert world.reasons("target") == {"ScaledByOthers"}
     assert "HorizontalPodAutoscaler chat" in world.seen[-1][2].reasons[0].text
@@ -157,16 +159,16 @@ def test_an_hpa_beside_is_left_alone() -> None:
 
 def test_when_the_hpa_is_gone_it_goes_on_at_once() -> None:
     world = fleet(3)
-    world.run(900, chat(25), lambda seen: replace(seen, others={"target": "HorizontalPodAutoscaler chat"}))
-    assert world.run(TICK_S, chat(25))[-1].target_replicas >= needed(25)
+    world.run(900, chat(12.5), lambda seen: replace(seen, others={"target": "HorizontalPodAutoscaler chat"}))
+    assert world.run(TICK_S, chat(12.5))[-1].target_replicas >= needed(2 * 12.5)
 
 
 def test_a_ramp_is_followed_before_it_is_there() -> None:
-    """From 4 to 24 requests/s in 25 minutes, with pods that take three: none is ever asked for too much."""
+    """From 2 to 12 requests/s in 25 minutes, with pods that take three: none is ever asked for too much."""
     world = fleet(2)
-    world.run(300, chat(4))
+    world.run(300, chat(2))
     for step in range(100):
-        world.run(TICK_S, chat(4 + step / 5))
+        world.run(TICK_S, chat(2 + step / 10))
     assert all(
         PACE.predict(chat(seen.signals.requests_per_s).over(seen.target.ready)).utilisation < 1
         for _, seen, _ in world.seen
@@ -182,18 +184,18 @@ def test_scaled_to_zero_by_hand_it_stays_there() -> None:
 
 
 def test_outside_its_bounds_it_goes_there_at_once_even_blind() -> None:
-    assert fleet(20).run(TICK_S, chat(2), blind)[0].target_replicas == POLICY.target.most
+    assert fleet(20).run(TICK_S, chat(1), blind)[0].target_replicas == POLICY.target.most
     low = replace(POLICY, target=Bounds(3, 12))
-    assert fleet(1, policy=low).run(TICK_S, chat(2), blind)[0].target_replicas == 3
+    assert fleet(1, policy=low).run(TICK_S, chat(1), blind)[0].target_replicas == 3
 
 
 def test_a_role_without_bounds_of_its_own_is_held() -> None:
     world = fleet(2, policy=replace(POLICY, target=Bounds(2, 2)))
-    world.run(600, chat(30))
+    world.run(600, chat(15))
     assert set(world.counts()) == {2}
 
 
-@pytest.mark.parametrize("load", [0.0, 2.0, 9.0, 30.0, 90.0])
+@pytest.mark.parametrize("load", [0.0, 1.0, 4.0, 15.0, 45.0])
 def test_every_decision_says_why_in_a_sentence(load: float) -> None:
     world = fleet(2)
     world.run(1200, chat(load))

@@ -7,21 +7,30 @@ from dataclasses import replace
 import pytest
 from outrider_operator.autoscaling.decide import decide
 from outrider_operator.autoscaling.decision import Decision
-from outrider_operator.autoscaling.history import History, RoleHistory
+from outrider_operator.autoscaling.estimate import Load
+from outrider_operator.autoscaling.history import Demand, History, RoleHistory, Starts
 from outrider_operator.autoscaling.observation import Pods, Signals, StepTime
 from outrider_operator.autoscaling.policy import Behavior, Bounds, Policy, Rules
 from unit.operator.autoscaling.world import PACE, POLICY, chat, observation, signals
 
 AT_ONCE = Behavior(down=Rules(0.0, Behavior().down.rates))
 FREE = replace(POLICY, target=Bounds(1, 12, AT_ONCE))
-# The same pods have been ready for long.
-SETTLED = History(0.0, target=RoleHistory(wanted=4, ready=4, ready_since_s=0.0))
+# The same pods have been ready for long, and others would be at once: no room is planned for what may come meanwhile.
+SETTLED = History(0.0, target=RoleHistory(wanted=4, ready=4, ready_since_s=0.0), starts=Starts(start_s=0.0))
+NOW_S = 1000.0
 
 
-def decided(told: Signals, policy: Policy = FREE, pods: Pods | None = None, history: History = SETTLED) -> Decision:
+def after(told: Signals, share: float = 1.0, since_s: float = 0.0) -> History:
+    """What is remembered when the load of a minute ago was such a share of what is told now."""
+    before = Load(told.requests_per_s, told.prompt_tokens_per_s, told.generated_tokens_per_s).times(share)
+    role = replace(SETTLED.target, ready_since_s=since_s)
+    return replace(SETTLED, target=role, demand=(Demand(NOW_S - 60.0, before),))
+
+
+def decided(told: Signals, policy: Policy = FREE, pods: Pods | None = None, history: History | None = None) -> Decision:
     there = pods or Pods(4, 4)
     seen = replace(observation(told), target=there)
-    return decide(seen, policy, history, 1000.0)[0]
+    return decide(seen, policy, history or after(told), NOW_S)[0]
 
 
 def four(load: float = 8.0, **others: object) -> Signals:
@@ -99,10 +108,15 @@ def test_with_all_figures_low_one_is_taken_away() -> None:
 
 
 def test_latencies_measured_before_the_new_pods_were_ready_are_not_held_against_them() -> None:
-    just_ready = History(0.0, target=RoleHistory(wanted=4, ready=4, ready_since_s=960.0))
     late = four(14.0, ttft_p95_s=8.0)
     assert decided(late).target_replicas > 4
-    assert decided(late, history=just_ready).target_replicas == 4
+    assert decided(late, history=after(late, since_s=NOW_S - 40.0)).target_replicas == 4
+
+
+def test_latencies_of_a_burst_are_not_taken_for_the_engine_s() -> None:
+    """A minute ago half as much was asked: what waited in between says nothing of how four targets bear this load."""
+    late = four(14.0, ttft_p95_s=8.0)
+    assert decided(late, history=after(late, share=0.5)).target_replicas == 4
 
 
 def test_pods_that_start_count_as_idle_for_more() -> None:

@@ -140,7 +140,7 @@ def test_without_its_level_time_a_draft_is_judged_by_how_busy_it_is() -> None:
 def test_drafts_follow_the_targets_that_are_wanted() -> None:
     """A surge asks for more targets; the drafts they will need start with them, not after them."""
     world = World(policy=replace(POLICY, drafts_per_target=0.5), targets=[0.0, 0.0])
-    world.run(300, chat(4))
+    world.run(300, chat(2))
     decision = world.run(TICK_S, chat(24))[-1]
     assert decision.target_replicas > 4
     assert decision.draft_replicas >= 1
