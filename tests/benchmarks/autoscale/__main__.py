@@ -16,6 +16,7 @@ from outrider_serving.cli import FlagError, run
 
 from benchmarks import machine, tables
 from benchmarks.autoscale.cases import DATA, Case, Played, cases, play
+from benchmarks.autoscale.figure import draw
 from benchmarks.autoscale.report import build, show
 from benchmarks.flags import FAILED, JsonFlag, writable
 from benchmarks.report import write_json
@@ -42,7 +43,9 @@ def autoscale(
         typer.Option("--only", help="Only this case, like conv-5x-drift; may be given several times."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the errors in what the simulated pods measure.")] = 1,
-    pictures: Annotated[bool, typer.Option("--pictures", help="Draw each case beside the JSON.")] = False,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="Draw each case over time beside the JSON, too.")
+    ] = False,
 ) -> int:
     """Replay Azure's traces with Outrider's autoscaler, HPA and KPA on concurrency, and the best fixed fleet.
 
@@ -74,6 +77,7 @@ def autoscale(
     except TraceError as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return FAILED
+    draw(file.with_suffix(".png"), content["runs"])
     show(screen.console, content)
     screen.console.print(f"replayed in {duration(time.monotonic() - started_s)}: {file}", highlight=False)
     return 0

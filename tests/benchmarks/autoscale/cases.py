@@ -20,7 +20,7 @@ SPEEDS = (1.0, 5.0)
 DRIFTS = (Acceptance(0.8), Acceptance(0.8, 0.3))
 # Shares of a target's 64 sequences that HPA and KPA are told to keep in use. Nobody who runs them knows the best one
 # beforehand; here each gets the one that was best for it on the very trace that it is judged by.
-GOALS = (0.1, 0.25, 0.5, 0.7)
+GOALS = (0.025, 0.05, 0.1, 0.25, 0.5, 0.7)
 UTILIZATION = 0.7
 MOST_REPLICAS = 32
 

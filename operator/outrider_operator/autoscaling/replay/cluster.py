@@ -33,6 +33,7 @@ class Cluster:
         self._schedule = schedule
         self._ended = ended
         self._decoding = 0
+        self._prompt_tokens_per_s = 0.0
         self._held: list[Job] = []
 
     def begin(self, targets: int, drafts: int) -> None:
@@ -118,14 +119,26 @@ class Cluster:
         self._decoding += pod.replica.decoding - pod.decoding
         pod.decoding = pod.replica.decoding
         pod.version += 1
-        next_s = pod.replica.pace(self._carried())
+        if not pod.replica.reading:
+            self._reads(pod, 0.0)
+        next_s = pod.replica.pace(self._carried(), self._prompt_share())
+        self._reads(pod, pod.replica.prompt_tokens_per_s)
         if next_s < math.inf:
             self._schedule(next_s, self._due, pod, pod.version)
+
+    def _reads(self, pod: Pod, prompt_tokens_per_s: float) -> None:
+        self._prompt_tokens_per_s += prompt_tokens_per_s - pod.prompt_tokens_per_s
+        pod.prompt_tokens_per_s = prompt_tokens_per_s
 
     def _carried(self) -> int:
         """Sequences on each draft."""
         drafts = len(self.drafts.ready) if self.speculating else 0
         return max(1, math.ceil(self._decoding / drafts)) if drafts else 0
+
+    def _prompt_share(self) -> float:
+        """Of the drafts' time, that they read prompts: they read what the targets do."""
+        drafts = len(self.drafts.ready)
+        return self._prompt_tokens_per_s / (drafts * self._fleet.draft.prefill_tokens_per_s) if drafts else 0.0
 
     def _due(self, pod: Pod, version: int, now_s: float) -> None:
         if version != pod.version or pod.replica is None:

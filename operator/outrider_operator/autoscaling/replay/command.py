@@ -56,6 +56,7 @@ def replay(
     target_gpus: flags.TargetGpusFlag = flags.TARGET.gpus,
     draft_level: flags.LevelFlag = flags.DRAFT.level_s,
     draft_sequence: flags.LevelSequenceFlag = flags.DRAFT.sequence_s,
+    draft_prefill: flags.DraftPrefillFlag = flags.DRAFT.prefill_tokens_per_s,
     draft_start: flags.DraftStartFlag = flags.DRAFT.start_s,
     draft_gpus: flags.DraftGpusFlag = flags.DRAFT.gpus,
     max_depth: flags.DepthFlag = 8,
@@ -81,7 +82,7 @@ def replay(
         fail(f"--min-replicas: {min_replicas} is more than --max-replicas {max_replicas}; lower it or raise the other")
     fleet = FleetSpec(
         target=TargetSpec(step, step_token, prefill, chunk, max_sequences, kv_tokens, target_start, target_gpus),
-        draft=DraftSpec(draft_level, draft_sequence, draft_start, draft_gpus),
+        draft=DraftSpec(draft_level, draft_sequence, draft_prefill, draft_start, draft_gpus),
         acceptance=Acceptance(acceptance) if drift is None else _drift(drift),
         slo=Slo(ttft_p95, itl_p95),
         max_depth=max_depth,

@@ -122,6 +122,9 @@ TargetStartFlag = Annotated[float, _figure("--target-start", "SECONDS", "Until a
 TargetGpusFlag = Annotated[int, _figure("--target-gpus", "N", "Of a target.", 1)]
 LevelFlag = Annotated[float, _figure("--draft-level", "SECONDS", "Of a draft: a level of its trees.", TINY)]
 LevelSequenceFlag = Annotated[float, _figure("--draft-sequence", "SECONDS", "What a sequence adds to a level.", 0.0)]
+DraftPrefillFlag = Annotated[
+    float, _figure("--draft-prefill", "TOKENS", "Of prompts, that a draft reads in a second.", 1.0)
+]
 DraftStartFlag = Annotated[float, _figure("--draft-start", "SECONDS", "Until a new draft is ready.", 0.0)]
 DraftGpusFlag = Annotated[int, _figure("--draft-gpus", "N", "Of a draft.", 1)]
 DepthFlag = Annotated[int, _figure("--max-depth", "TOKENS", "That a draft runs ahead at most.", 1)]

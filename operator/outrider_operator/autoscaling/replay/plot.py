@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#666666"
 COLUMN_IN, HEIGHT_IN = 5.0, 10.0
 DPI = 120
+# That fit over one column.
+TITLE_CHARACTERS = 40
 # A request in a long queue must not hide what happens around the goal.
 MOST_GOALS = 5.0
 
@@ -51,7 +54,7 @@ def plot(file: Path, title: str, slo: Slo, results: Sequence[Result]) -> None:
         raise PlotError("needs matplotlib; run `pip install 'outrider-operator[plot]'`") from None
     figure = Figure(figsize=(COLUMN_IN * max(1.6, len(results)), HEIGHT_IN), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title)
+    figure.suptitle(textwrap.fill(title, TITLE_CHARACTERS * max(2, len(results))), fontsize=10)
     rows = (_load, _replicas, _first_tokens, _further_tokens, _attainment)
     grid = figure.subplots(len(rows), len(results), sharex=True, sharey="row", squeeze=False)
     for index, result in enumerate(results):

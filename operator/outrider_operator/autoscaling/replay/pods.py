@@ -27,8 +27,8 @@ class State(Enum):
 @dataclass(slots=True, eq=False)
 class Pod:
     """started_s: since when it holds GPUs. replica: of a target that is ready. readings: its counters by time, as far
-    back as the window of the signals. decoding: its sequences when it was paced last. version: of its pace; an event of
-    an older one is void.
+    back as the window of the signals. decoding, prompt_tokens_per_s: its
+    sequences and its reading when it was paced last. version: of its pace; an event of an older one is void.
     """
 
     role: str
@@ -41,6 +41,7 @@ class Pod:
     replica: Replica | None = None
     readings: deque[Reading] = field(default_factory=deque)
     decoding: int = 0
+    prompt_tokens_per_s: float = 0.0
     version: int = 0
 
     def held_s(self, until_s: float) -> float:

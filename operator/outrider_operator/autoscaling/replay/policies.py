@@ -12,13 +12,13 @@ TICK_S = 15.0
 
 
 class Outrider:
-    """`decide`, as the operator calls it: the same function, with a history that begins with the replay."""
+    """`decide`, as the operator calls it: the same function. started_s: when the process began to look."""
 
     tick_s = TICK_S
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, started_s: float = 0.0) -> None:
         self._policy = policy
-        self._history = History(started_s=0.0)
+        self._history = History(started_s=started_s)
 
     def decide(self, sight: Sight, now_s: float) -> Decision:
         decision, self._history = decide(sight.observe(), self._policy, self._history, now_s)

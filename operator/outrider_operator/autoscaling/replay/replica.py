@@ -76,12 +76,21 @@ class Replica:
         return len(self._reading) + len(self._decoding)
 
     @property
+    def reading(self) -> bool:
+        return bool(self._reading)
+
+    @property
     def decoding(self) -> int:
         return len(self._decoding)
 
     @property
     def load(self) -> int:
         return len(self._waiting) + len(self._reading) + len(self._decoding)
+
+    @property
+    def prompt_tokens_per_s(self) -> float:
+        """Read at the pace there is."""
+        return 0.0 if self._step is None else self._step.prompt_tokens / self._step.seconds
 
     @property
     def kv_usage(self) -> float:
@@ -129,15 +138,15 @@ class Replica:
         self._admit()
         return ended
 
-    def pace(self, carried: int) -> float:
+    def pace(self, carried: int, prompt_share: float) -> float:
         """Sets the pace from now on, and says when something will have to be settled: never, where nothing runs.
-        carried: sequences on each draft, 0 without one.
+        carried: sequences on each draft, 0 without one. prompt_share: of the drafts' time, that they read prompts.
         """
         self._due_s = float("inf")
         if not self._reading and not self._decoding:
             self._step = None
             return self._due_s
-        step = self._step = self._physics.step(len(self._decoding), bool(self._reading), carried)
+        step = self._step = self._physics.step(len(self._decoding), bool(self._reading), carried, prompt_share)
         prompt = self._prompt_left_tokens / step.prompt_tokens if self._reading else self._due_s
         answer = (self._decoding[0][0] - self._clock_tokens) / step.tokens if self._decoding else self._due_s
         self._due_prompt = prompt <= answer

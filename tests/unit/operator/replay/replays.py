@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from outrider_operator.autoscaling.decision import Decision
 from outrider_operator.autoscaling.observation import Signals
-from outrider_operator.autoscaling.replay.fleet import Acceptance, FleetSpec, TargetSpec
+from outrider_operator.autoscaling.replay.fleet import Acceptance, DraftSpec, FleetSpec, TargetSpec
 from outrider_operator.autoscaling.replay.sight import Sight
 from outrider_operator.autoscaling.replay.simulation import Outcome, Simulation
 from outrider_operator.autoscaling.replay.trace import Request
 
 FLEET = FleetSpec()
 # Prompts are read at once, so that only answers take time.
-READS_AT_ONCE = replace(FLEET, target=TargetSpec(prefill_tokens_per_s=1e12))
+READS_AT_ONCE = replace(FLEET, target=TargetSpec(prefill_tokens_per_s=1e12), draft=DraftSpec(prefill_tokens_per_s=1e18))
 
 
 class Scripted:

@@ -81,6 +81,15 @@ def test_a_slow_draft_is_waited_for_only_as_long_as_it_pays() -> None:
     assert Physics(useless).step(1, reading=False, carried=1).tokens == 1.0
 
 
+def test_a_draft_that_reads_prompts_has_less_time_for_trees() -> None:
+    physics = Physics(FLEET)
+    free, half = physics.step(8, False, 64), physics.step(8, False, 64, prompt_share=0.5)
+    swamped = physics.step(8, False, 64, prompt_share=3.0)
+    assert free.tokens / free.seconds > half.tokens / half.seconds > swamped.tokens / swamped.seconds
+    read = physics.step(8, True, 64).draft_s - physics.step(8, True, 64).depth * DRAFT.of(64) * 8 / 64
+    assert read == pytest.approx(512 / 100_000)
+
+
 @given(st.integers(1, 64), st.floats(0.0, 1.0))
 def test_the_gaps_are_those_of_all_tokens(decoding: int, acceptance: float) -> None:
     step = Physics(accepting(acceptance)).step(decoding, reading=False, carried=decoding)

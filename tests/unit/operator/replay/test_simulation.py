@@ -80,7 +80,7 @@ def test_a_pool_that_is_full_keeps_requests_waiting() -> None:
 
 
 def test_the_draft_is_slower_the_more_it_carries() -> None:
-    slow = replace(READS_AT_ONCE, draft=DraftSpec(level_s=0.001, sequence_s=0.001))
+    slow = replace(READS_AT_ONCE, draft=DraftSpec(0.001, 0.001, prefill_tokens_per_s=1e18))
     trace = [Request(0.0, 1, 2), *(Request(20.0, 1, 401) for _ in range(16))]
 
     def itl_s(drafts: int) -> float:
