@@ -24,12 +24,13 @@ from outrider_operator.cluster.connection import (
     connected,
     said,
 )
-from outrider_operator.cluster.figures import Ends, draft_figures, target_figures
 from outrider_operator.cluster.observed import Pod, is_ready
 from outrider_operator.cluster.reader import Reader, forbidden
 from outrider_operator.kube.errors import KubeError
-from outrider_operator.local.observe import WINDOW_S, Window
-from outrider_operator.local.scrape import parse_scrape
+from outrider_operator.measure.figures import draft_figures, target_figures
+from outrider_operator.measure.growth import Ends
+from outrider_operator.measure.scrape import parse_scrape
+from outrider_operator.measure.window import WINDOW_S, Window
 from outrider_operator.resources.pod import Object
 from outrider_operator.terminal import console, fail, show
 

@@ -9,8 +9,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from outrider_operator.cluster.figures import DraftFigures, TargetFigures
 from outrider_operator.cluster.observed import Pod
+from outrider_operator.measure.figures import DraftFigures, TargetFigures
 from outrider_operator.resources.pod import Object
 
 NOTHING = "–"

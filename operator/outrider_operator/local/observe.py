@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,18 +9,11 @@ import httpx
 
 from outrider_operator.local.rates import DraftRates, TargetRates, draft_rates, target_rates
 from outrider_operator.local.role import Phase, Role, RoleStatus
-from outrider_operator.local.scrape import Scrape, parse_scrape
+from outrider_operator.measure.links import DraftLink, parse_links
+from outrider_operator.measure.scrape import parse_scrape
+from outrider_operator.measure.window import Window
 
-WINDOW_S = 10.0
 TIMEOUT_S = 2.0
-
-
-@dataclass(frozen=True)
-class DraftLink:
-    """A draft as the target sees it, from the target's /health."""
-
-    state: str  # None, Connecting, Connected, Incompatible, Resting, Draining
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,39 +28,6 @@ class RoleView:
     @property
     def is_target(self) -> bool:
         return self.name == "target"
-
-
-def parse_links(health: object) -> dict[str, DraftLink]:
-    """The state of each draft by its address, out of the body of /health; those of which it says none are left out."""
-    speculation = health.get("speculation") if isinstance(health, dict) else None
-    drafts = speculation.get("drafts") if isinstance(speculation, dict) else None
-    return {
-        str(draft["address"]): DraftLink(str(draft["state"]), str(draft.get("reason") or ""))
-        for draft in (drafts if isinstance(drafts, list) else ())
-        if isinstance(draft, dict) and {"address", "state"} <= draft.keys()
-    }
-
-
-class Window:
-    """The readings of one role over the last seconds."""
-
-    def __init__(self, length_s: float = WINDOW_S) -> None:
-        self._length_s = length_s
-        self._scrapes: deque[Scrape] = deque()
-
-    def add(self, scrape: Scrape) -> None:
-        """Takes a reading, and forgets those that the window has moved past: the one at its edge is kept."""
-        self._scrapes.append(scrape)
-        while len(self._scrapes) > 2 and self._scrapes[1].at_s <= scrape.at_s - self._length_s:
-            self._scrapes.popleft()
-
-    def clear(self) -> None:
-        """Forgets all: the process they came from is gone."""
-        self._scrapes.clear()
-
-    def ends(self) -> tuple[Scrape, Scrape] | None:
-        """The oldest and the newest reading, None when there is none."""
-        return (self._scrapes[0], self._scrapes[-1]) if self._scrapes else None
 
 
 class Observer:

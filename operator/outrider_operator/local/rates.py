@@ -1,9 +1,9 @@
 """What two readings of the metrics say about the time between them. Pure."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from outrider_operator.local.scrape import Scrape
+from outrider_operator.measure.growth import increase, per_second, quantile
+from outrider_operator.measure.scrape import Scrape
 
 ITL_QUANTILE = 0.95
 
@@ -29,52 +29,6 @@ class DraftRates:
     tokens_per_s: float
     levels_per_s: float
     hit_rate: float | None  # share of commits that the tree had foreseen
-
-
-def increase(before: Scrape, after: Scrape, name: str) -> float:
-    """How much a counter grew. After a restart all of it is growth, even where it has passed the old one."""
-    now = after.values.get(name, 0.0)
-    then = before.values.get(name, 0.0)
-    return now if before.run != after.run or now < then else now - then
-
-
-def per_second(before: Scrape, after: Scrape, name: str) -> float:
-    """A counter's growth by second of the window; 0 for a window of no length."""
-    elapsed_s = after.at_s - before.at_s
-    return increase(before, after, name) / elapsed_s if elapsed_s > 0 else 0.0
-
-
-def quantile(before: Scrape, after: Scrape, name: str, q: float) -> float | None:
-    """The q-quantile of what a histogram observed in the window; None when nothing was observed."""
-    return quantile_of(grown_buckets(before, after, name), q)
-
-
-def grown_buckets(before: Scrape, after: Scrape, name: str) -> dict[float, float]:
-    """What each bucket of a histogram grew by, cumulative as the buckets are. After a restart all of it is growth."""
-    now = after.buckets.get(name, {})
-    then = before.buckets.get(name, {})
-    if before.run != after.run or any(now.get(bound, 0.0) < count for bound, count in then.items()):
-        then = {}
-    return {bound: count - then.get(bound, 0.0) for bound, count in now.items()}
-
-
-def quantile_of(buckets: Mapping[float, float], q: float) -> float | None:
-    """The q-quantile of cumulative buckets, interpolated within one; None when they hold nothing.
-
-    What lies above the last finite bound counts as it, as in Prometheus.
-    """
-    grown = sorted(buckets.items())
-    if not grown or grown[-1][1] <= 0:
-        return None
-    rank = q * grown[-1][1]
-    lower_bound, lower_count = 0.0, 0.0
-    for bound, count in grown:
-        if count >= rank and count > lower_count:
-            if bound == float("inf"):
-                return lower_bound
-            return lower_bound + (bound - lower_bound) * (rank - lower_count) / (count - lower_count)
-        lower_bound, lower_count = bound, count
-    return lower_bound
 
 
 def target_rates(before: Scrape, after: Scrape) -> TargetRates:

@@ -11,11 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from outrider_operator.local import table
-from outrider_operator.local.observe import DraftLink, Observer
+from outrider_operator.local.observe import Observer
 from outrider_operator.local.plan import Plan
 from outrider_operator.local.pod import ProcessPlan
 from outrider_operator.local.role import Phase, Role
 from outrider_operator.local.screen import Screen
+from outrider_operator.measure.links import DraftLink
 from outrider_operator.terminal import show_error
 
 TICK_S = 1.0

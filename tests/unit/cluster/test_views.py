@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 from outrider_operator.cluster import status_view, top_view
-from outrider_operator.cluster.figures import DraftFigures, TargetFigures
 from outrider_operator.cluster.observed import Observed, event, pod, replicas
 from outrider_operator.cluster.top_view import ModelRow, PodRow
+from outrider_operator.measure.figures import DraftFigures, TargetFigures
 from rich.console import Console, RenderableType
 from support import cluster_objects as objects
 

@@ -6,9 +6,10 @@ import shlex
 
 import pytest
 from outrider_operator.local import table
-from outrider_operator.local.observe import DraftLink, RoleView, parse_links
+from outrider_operator.local.observe import RoleView
 from outrider_operator.local.rates import DraftRates, TargetRates
 from outrider_operator.local.role import Phase, RoleStatus
+from outrider_operator.measure.links import DraftLink, parse_links
 from rich.console import Console
 
 READY = RoleStatus(phase=Phase.READY, run=1, pid=11, ready_after_s=3.2)

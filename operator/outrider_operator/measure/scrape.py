@@ -1,6 +1,8 @@
 """One reading of a role's /metrics, reduced to what rates are computed from."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from sys import intern
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -24,11 +26,16 @@ class Scrape:
         """The sum over the labels of one metric, None when the process does not export it."""
         return self.values.get(name)
 
+    def by_label(self, name: str) -> dict[str, float]:
+        """What the metric says of each value of its label."""
+        start = f"{name}{{"
+        return {key[len(start) : -1]: value for key, value in self.values.items() if key.startswith(start)}
 
-def parse_scrape(text: str, at_s: float, run: int) -> Scrape:
-    """Reads the Prometheus text format.
 
-    Raises ValueError when it is not that.
+def parse_scrape(text: str, at_s: float, run: int, wanted: Collection[str] | None = None) -> Scrape:
+    """Reads the Prometheus text format. wanted: names, without the prefix, of what is kept; None: everything.
+
+    Raises ValueError when it is not that format.
     """
     values: dict[str, float] = {}
     buckets: dict[str, dict[float, float]] = {}
@@ -36,15 +43,18 @@ def parse_scrape(text: str, at_s: float, run: int) -> Scrape:
         if not family.name.startswith(PREFIX):
             continue
         for sample in family.samples:
-            name = sample.name.removeprefix(PREFIX)
+            # One string for all the readings that are kept: there may be thousands.
+            name = intern(sample.name.removeprefix(PREFIX))
             if name.endswith("_bucket") and "le" in sample.labels:
-                of_name = buckets.setdefault(name.removesuffix("_bucket"), {})
-                bound = float(sample.labels["le"])
-                of_name[bound] = of_name.get(bound, 0.0) + sample.value
-            elif not name.endswith("_created"):
+                histogram = intern(name.removesuffix("_bucket"))
+                if wanted is None or histogram in wanted:
+                    of_name = buckets.setdefault(histogram, {})
+                    bound = float(sample.labels["le"])
+                    of_name[bound] = of_name.get(bound, 0.0) + sample.value
+            elif (name in wanted) if wanted is not None else not name.endswith("_created"):
                 values[name] = values.get(name, 0.0) + sample.value
                 for label, value in sample.labels.items():
                     if label != MODEL_NAME:
-                        one = f"{name}{{{value}}}"
+                        one = intern(f"{name}{{{value}}}")
                         values[one] = values.get(one, 0.0) + sample.value
     return Scrape(at_s, run, values, buckets)

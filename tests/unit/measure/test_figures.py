@@ -6,8 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from outrider_operator.cluster.figures import Ends, draft_figures, target_figures
-from outrider_operator.local.scrape import Scrape, parse_scrape
+from outrider_operator.measure.figures import draft_figures, target_figures
+from outrider_operator.measure.growth import Ends
+from outrider_operator.measure.scrape import Scrape, parse_scrape
 from outrider_serving.metrics import DraftMetrics, TargetMetrics
 from prometheus_client import CollectorRegistry, generate_latest
 

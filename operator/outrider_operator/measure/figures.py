@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from outrider_operator.local.rates import grown_buckets, increase, per_second, quantile_of
-from outrider_operator.local.scrape import Scrape
+from outrider_operator.measure.growth import Ends, per_second, quantile_of_all, share
 
 LATENCY_QUANTILE = 0.95
-
-# The first and the last reading of one pod's window. One and the same where there has been only one.
-Ends = tuple[Scrape, Scrape]
 
 
 @dataclass(frozen=True)
@@ -39,20 +35,39 @@ class DraftFigures:
 
 
 def target_figures(windows: Sequence[Ends]) -> TargetFigures:
-    """Of one target, or of several together: they grow apart, and are added before anything is divided."""
-    steps_s = _grew(windows, "step_seconds_total")
+    """Of one target, or of several together."""
     usages = [after.values["kv_cache_usage_perc"] for _, after in windows if "kv_cache_usage_perc" in after.values]
     return TargetFigures(
         running=_now(windows, "num_requests_running"),
         waiting=_now(windows, "num_requests_waiting"),
         tokens_per_s=_per_second(windows, "generation_tokens_total"),
-        tokens_per_step=_share(windows, "decode_tokens_total", "decode_sequence_steps_total"),
-        acceptance_rate=_share(windows, "spec_decode_num_accepted_tokens_total", "spec_decode_num_draft_tokens_total"),
-        ttft_p95_s=_quantile(windows, "time_to_first_token_seconds"),
-        itl_p95_s=_quantile(windows, "inter_token_latency_seconds"),
+        tokens_per_step=tokens_per_step(windows),
+        acceptance_rate=acceptance_rate(windows),
+        ttft_p95_s=ttft_p95_s(windows),
+        itl_p95_s=itl_p95_s(windows),
         kv_usage=max(usages, default=None),
-        draft_wait_share=_grew(windows, "step_seconds_total{draft_wait}") / steps_s if steps_s > 0 else None,
+        draft_wait_share=draft_wait_share(windows),
     )
+
+
+def tokens_per_step(pairs: Sequence[Ends]) -> float | None:
+    return share(pairs, "decode_tokens_total", "decode_sequence_steps_total")
+
+
+def acceptance_rate(pairs: Sequence[Ends]) -> float | None:
+    return share(pairs, "spec_decode_num_accepted_tokens_total", "spec_decode_num_draft_tokens_total")
+
+
+def ttft_p95_s(pairs: Sequence[Ends]) -> float | None:
+    return quantile_of_all(pairs, "time_to_first_token_seconds", LATENCY_QUANTILE)
+
+
+def itl_p95_s(pairs: Sequence[Ends]) -> float | None:
+    return quantile_of_all(pairs, "inter_token_latency_seconds", LATENCY_QUANTILE)
+
+
+def draft_wait_share(pairs: Sequence[Ends]) -> float | None:
+    return share(pairs, "step_seconds_total{draft_wait}", "step_seconds_total")
 
 
 def draft_figures(windows: Sequence[Ends]) -> DraftFigures:
@@ -60,7 +75,7 @@ def draft_figures(windows: Sequence[Ends]) -> DraftFigures:
     return DraftFigures(
         sequences=_now(windows, "draft_sequences"),
         tokens_per_s=_per_second(windows, "draft_tokens_total"),
-        hit_rate=_share(windows, "draft_commit_hits_total", "draft_commits_total"),
+        hit_rate=share(windows, "draft_commit_hits_total", "draft_commits_total"),
     )
 
 
@@ -68,24 +83,7 @@ def _now(windows: Sequence[Ends], gauge: str) -> int:
     return int(sum(after.values.get(gauge, 0.0) for _, after in windows))
 
 
-def _grew(windows: Sequence[Ends], counter: str) -> float:
-    return sum(increase(before, after, counter) for before, after in windows)
-
-
 def _per_second(windows: Sequence[Ends], counter: str) -> float | None:
     """None where nothing was read twice: a rate has two readings."""
     measured = [ends for ends in windows if ends[1].at_s > ends[0].at_s]
     return sum(per_second(*ends, counter) for ends in measured) if measured else None
-
-
-def _share(windows: Sequence[Ends], part: str, whole: str) -> float | None:
-    all_ = _grew(windows, whole)
-    return _grew(windows, part) / all_ if all_ > 0 else None
-
-
-def _quantile(windows: Sequence[Ends], histogram: str) -> float | None:
-    together: dict[float, float] = {}
-    for before, after in windows:
-        for bound, count in grown_buckets(before, after, histogram).items():
-            together[bound] = together.get(bound, 0.0) + count
-    return quantile_of(together, LATENCY_QUANTILE)
