@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 import sys
 import uuid
 from pathlib import Path
@@ -15,15 +16,16 @@ import typer
 from prometheus_client import CollectorRegistry
 
 from outrider_operator import logs
+from outrider_operator.autoscaling.prometheus import Address, trusting
 from outrider_operator.controller import Controller
 from outrider_operator.kube.leader import LeaderLost, lead
 from outrider_operator.kube.login import Login, NoCluster, client, configuration
-from outrider_operator.metrics import OperatorMetrics
+from outrider_operator.metrics import OperatorMetrics, ScalingMetrics
 from outrider_operator.probes import serve_probes
 from outrider_operator.reconcile.queue import WorkQueue
 from outrider_operator.reconcile.store import Key
 from outrider_operator.resources.platform import Platform, default_image
-from outrider_operator.terminal import UNUSABLE, show_error
+from outrider_operator.terminal import UNUSABLE, fail, show_error
 
 log = structlog.get_logger()
 
@@ -42,6 +44,16 @@ def operate(
     image_draft: Annotated[str | None, typer.Option(help="Image of the drafts.")] = None,
     model_mirror: Annotated[
         str | None, typer.Option(help="Folder in the containers, or URL, laid out as org/name; before the hub.")
+    ] = None,
+    prometheus: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Read the pods' figures from this Prometheus. Default: from the pods."),
+    ] = None,
+    prometheus_token_file: Annotated[
+        Path | None, typer.Option(help="File with the token for it, such as the ServiceAccount's.")
+    ] = None,
+    prometheus_ca_file: Annotated[
+        Path | None, typer.Option(help="File with the authority of its certificate, where the system does not know it.")
     ] = None,
     lease_namespace: Annotated[
         str | None, typer.Option(help="Where the Lease of the leader is. Default: the pod's own namespace.")
@@ -62,13 +74,31 @@ def operate(
         model_mirror=model_mirror,
         operator_namespace=_own_namespace(),
     )
+    source = _prometheus(prometheus, prometheus_token_file, prometheus_ca_file)
     try:
-        asyncio.run(_run(platform, namespace or [], lease_namespace or _own_namespace(), context, host, port))
+        asyncio.run(_run(platform, namespace or [], lease_namespace or _own_namespace(), context, host, port, source))
     except NoCluster as error:
         show_error(str(error))
         raise typer.Exit(UNUSABLE) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def _prometheus(url: str | None, token_file: Path | None, ca_file: Path | None) -> Address | None:
+    """Where it is. Ends the command where that cannot be."""
+    if url is None:
+        if token_file is not None or ca_file is not None:
+            fail("--prometheus-token-file and --prometheus-ca-file are for --prometheus; give its URL too")
+        return None
+    if not url.startswith(("http://", "https://")):
+        fail(f"--prometheus: {url!r} is no address; write it as https://thanos-querier.openshift-monitoring.svc:9091")
+    for flag, path in (("--prometheus-token-file", token_file), ("--prometheus-ca-file", ca_file)):
+        if path is not None and not path.is_file():
+            fail(f"{flag}: there is no file {path}; mount it, or name another")
+    try:
+        return Address(url, token_file, trusting(ca_file))
+    except ssl.SSLError:
+        fail(f"--prometheus-ca-file: {ca_file} has no certificate that can be read; give one in PEM")
 
 
 def _own_namespace() -> str:
@@ -79,12 +109,19 @@ def _own_namespace() -> str:
 
 
 async def _run(
-    platform: Platform, namespaces: list[str], lease_namespace: str, context: str | None, host: str, port: int
+    platform: Platform,
+    namespaces: list[str],
+    lease_namespace: str,
+    context: str | None,
+    host: str,
+    port: int,
+    prometheus: Address | None,
 ) -> None:
     found = await configuration(context)
     registry = CollectorRegistry()
     queue: WorkQueue[Key] = WorkQueue()
     metrics = OperatorMetrics(registry, lambda: len(queue))
+    scaling = ScalingMetrics(registry)
     # A host's name is a pod's; two processes of one host are told apart as well.
     identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
     probes = await serve_probes(registry, host, port, lambda: True)
@@ -94,7 +131,8 @@ async def _run(
             async def work() -> None:
                 log.info("leading", identity=identity, namespaces=namespaces or "all", pid=os.getpid())
                 # What an earlier term knew may be old by now.
-                await Controller(api, platform, metrics, queue, Login(found).credentials).run(namespaces)
+                login = Login(found).credentials
+                await Controller(api, platform, metrics, scaling, queue, login, prometheus).run(namespaces)
 
             while True:
                 try:

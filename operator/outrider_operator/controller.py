@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -13,11 +14,17 @@ import kopf
 import structlog
 from kubernetes.aio.client import ApiClient
 
-from outrider_operator.handlers import Watcher, register, settings
+from outrider_operator.autoscaling.loop import Loop
+from outrider_operator.autoscaling.pages import Pages
+from outrider_operator.autoscaling.prometheus import Address, Prometheus
+from outrider_operator.autoscaling.scraper import Scraper
+from outrider_operator.autoscaling.source import Source
+from outrider_operator.handlers import LOOKED_AT, MANAGED, Watcher, register, register_looked_at, settings
 from outrider_operator.kube.client import Kube
 from outrider_operator.kube.discovery import optional_apis
 from outrider_operator.kube.errors import KubeError
-from outrider_operator.metrics import OperatorMetrics
+from outrider_operator.kube.kinds import POD, Kind
+from outrider_operator.metrics import OperatorMetrics, ScalingMetrics
 from outrider_operator.reconcile.queue import Again, WorkQueue
 from outrider_operator.reconcile.reconcile import Reconciler
 from outrider_operator.reconcile.store import Key, Store
@@ -39,16 +46,27 @@ class Controller:
     """Everything between the watches and the API server, for one term of leadership."""
 
     def __init__(
-        self, api: ApiClient, platform: Platform, metrics: OperatorMetrics, queue: WorkQueue[Key], login: Login
+        self,
+        api: ApiClient,
+        platform: Platform,
+        metrics: OperatorMetrics,
+        scaling_metrics: ScalingMetrics,
+        queue: WorkQueue[Key],
+        login: Login,
+        prometheus: Address | None = None,
     ) -> None:
+        """prometheus: where the pods' figures are read; None: from the pods themselves."""
         self._metrics = metrics
+        self._scaling_metrics = scaling_metrics
+        self._prometheus = prometheus
         self._store = Store()
         self._queue = queue
         self._kube = Kube(api, metrics.called)
         self._reconciler = Reconciler(self._kube, self._store, platform, lambda: datetime.now(UTC))
         self._registry = kopf.OperatorRegistry()
         kopf.on.login(id="login", registry=self._registry)(login)
-        register(self._registry, Watcher(self._store, self._queue))
+        self._watcher = Watcher(self._store, self._queue)
+        register(self._registry, self._watcher)
 
     async def run(self, namespaces: Collection[str]) -> None:
         """Until cancelled or told to end (SIGTERM, which kopf takes). No namespaces: all of the cluster."""
@@ -60,18 +78,36 @@ class Controller:
             standalone=True,
         )
         await self._discover()
-        parts = [
-            asyncio.create_task(part)
-            for part in (watching, self._queue.run(self._work, WORKERS), self._resync(), self._rediscover())
-        ]
-        try:
-            ended, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            for part in ended:
-                part.result()
-        finally:
-            for part in parts:
-                part.cancel()
-            await asyncio.gather(*parts, return_exceptions=True)
+        looked_at = await self._looked_at(namespaces)
+        register_looked_at(self._registry, self._watcher, looked_at)
+        async with self._source() as (source, pages):
+            loop = Loop(self._kube, self._store, self._queue, self._scaling_metrics, source, pages)
+            await _until_one_ends(
+                watching,
+                self._queue.run(self._work, WORKERS),
+                self._resync(looked_at, namespaces),
+                self._rediscover(),
+                loop.run(),
+            )
+
+    async def _looked_at(self, namespaces: Collection[str]) -> list[Kind]:
+        """What scaling looks at, as far as it may. What the rights do not cover it does without."""
+        allowed = []
+        for kind in LOOKED_AT:
+            if await self._kube.may_list(kind, namespaces):
+                allowed.append(kind)
+            else:
+                log.warning("not looked at", resource=kind.plural, remedy="let the operator get, list and watch them")
+        return allowed
+
+    @contextlib.asynccontextmanager
+    async def _source(self) -> AsyncIterator[tuple[Source, Pages]]:
+        async with Pages() as pages:
+            if self._prometheus is None:
+                yield Scraper(pages, self._scaling_metrics.read), pages
+                return
+            async with Prometheus(self._prometheus, self._scaling_metrics.read) as prometheus:
+                yield prometheus, pages
 
     async def _work(self, key: Key) -> Again | None:
         started = time.monotonic()
@@ -100,8 +136,33 @@ class Controller:
         self._reconciler.platform = replace(platform, optional_apis=served)
         return served != platform.optional_apis
 
-    async def _resync(self) -> None:
+    async def _resync(self, looked_at: Collection[Kind], namespaces: Collection[str]) -> None:
         while True:
             await asyncio.sleep(RESYNC_S)
+            await self._drop_lost(looked_at, namespaces)
             for key in self._store.models:
                 self._queue.add(key, random.uniform(0, RESYNC_S / 10))
+
+    async def _drop_lost(self, looked_at: Collection[Kind], namespaces: Collection[str]) -> None:
+        """Forgets pods, and others' autoscalers, that have gone while a watch was cut: a new watch does not tell."""
+        for kind in looked_at:
+            known = self._store.names_of(kind)
+            try:
+                there = await self._kube.names(kind, namespaces, MANAGED if kind == POD else "")
+            except KubeError as error:
+                log.warning("not looked at", resource=kind.plural, error=str(error))
+                continue
+            self._store.drop(kind, known - there)
+
+
+async def _until_one_ends(*all_parts: Coroutine[object, object, None]) -> None:
+    """Runs all until one has ended, and raises what that one raised."""
+    parts = [asyncio.create_task(part) for part in all_parts]
+    try:
+        ended, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        for part in ended:
+            part.result()
+    finally:
+        for part in parts:
+            part.cancel()
+        await asyncio.gather(*parts, return_exceptions=True)

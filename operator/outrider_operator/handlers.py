@@ -6,11 +6,12 @@ nothing which the status does not.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import kopf
 
-from outrider_operator.kube.kinds import CHILDREN, SPECULATIVE_MODEL
+from outrider_operator.kube.kinds import CHILDREN, HORIZONTAL_POD_AUTOSCALER, POD, SPECULATIVE_MODEL, Kind
 from outrider_operator.reconcile.queue import WorkQueue
 from outrider_operator.reconcile.store import Key, Store, key_of
 from outrider_operator.resources.pod import Object
@@ -18,6 +19,8 @@ from outrider_operator.resources.pod import Object
 # Secrets are read by name where they are needed: a watch would have every Secret of the cluster sent here.
 WATCHED = tuple(kind for kind in CHILDREN if kind.name != "Secret")
 MANAGED = "app.kubernetes.io/managed-by=outrider-operator"
+# What scaling looks at: the models' pods, and who else scales their Deployments.
+LOOKED_AT = (POD, HORIZONTAL_POD_AUTOSCALER)
 
 
 class Watcher:
@@ -41,6 +44,18 @@ class Watcher:
         if key is not None:
             self._queue.add(key)
 
+    def pod(self, event: str | None, pod: Object) -> None:
+        """No model is looked at for it: the autoscaler's loop comes by, and the Deployment tells."""
+        (self._store.pod_gone if event == "DELETED" else self._store.pod_seen)(pod)
+
+    def scaler(self, event: str | None, scaler: Object) -> None:
+        (self._store.scaler_gone if event == "DELETED" else self._store.scaler_seen)(scaler)
+        scaled = scaler["spec"]["scaleTargetRef"]
+        name, _, role = scaled["name"].rpartition("-")
+        key = Key(scaler["metadata"]["namespace"], name)
+        if scaled["kind"] == "Deployment" and role in ("target", "draft") and self._store.model(key) is not None:
+            self._queue.add(key)
+
 
 def register(registry: kopf.OperatorRegistry, watcher: Watcher) -> None:
     """Has kopf call the watcher. On the event loop: plain functions it would call in threads."""
@@ -57,6 +72,20 @@ def register(registry: kopf.OperatorRegistry, watcher: Watcher) -> None:
         kopf.on.event(kind.api_version, kind.plural, id=kind.plural, param=kind, registry=registry)(child)
 
 
+def register_looked_at(registry: kopf.OperatorRegistry, watcher: Watcher, kinds: Collection[Kind]) -> None:
+    """Has kopf call the watcher for those of LOOKED_AT that the operator may watch."""
+
+    async def pod(*, type: str, body: kopf.Body, **_: Any) -> None:
+        watcher.pod(type, dict(body))
+
+    async def scaler(*, type: str, body: kopf.Body, **_: Any) -> None:
+        watcher.scaler(type, dict(body))
+
+    for kind, handler in zip(LOOKED_AT, (pod, scaler), strict=True):
+        if kind in kinds:
+            kopf.on.event(kind.api_version, kind.plural, id=kind.plural, registry=registry)(handler)
+
+
 def settings(clusterwide: bool) -> kopf.OperatorSettings:
     """kopf as this operator needs it: no Events and no peering of its own, and only our objects sent over. In chosen
     namespaces it follows neither namespaces nor CRDs, which only a ClusterRole may read.
@@ -66,6 +95,6 @@ def settings(clusterwide: bool) -> kopf.OperatorSettings:
     made.posting.enabled = False
     made.peering.standalone = True
     made.networking.request_timeout = 30
-    for kind in WATCHED:
+    for kind in (*WATCHED, POD):
         made.watching.label_selectors[kind.api_version, kind.plural] = MANAGED
     return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -49,3 +49,70 @@ class OperatorMetrics:
 
     def knows(self, models: int) -> None:
         self._models.set(models)
+
+
+class ScalingMetrics:
+    """What a person on call asks of the autoscaler: what it wants and why, and whether it can see."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._desired = Gauge(
+            "outrider_desired_replicas",
+            "Replicas that autoscaling wants, with the reason that says most.",
+            ["namespace", "model", "role", "reason"],
+            registry=registry,
+        )
+        self._shown: dict[tuple[str, str], dict[str, str]] = {}
+        self._changes = Counter(
+            "outrider_operator_scaling_changes",
+            "What autoscaling changed: replicas of a role, or speculation.",
+            ["role", "direction"],
+            registry=registry,
+        )
+        self._failures = Counter(
+            "outrider_operator_scaling_failures", "Decisions that the API server did not take.", registry=registry
+        )
+        self._reads = Counter(
+            "outrider_operator_scrapes", "Pages read of pods, or of Prometheus.", ["result"], registry=registry
+        )
+        self._read_s = Histogram(
+            "outrider_operator_scrape_duration_seconds", "Time of one page.", buckets=DURATIONS_S, registry=registry
+        )
+        self._tick_s = Histogram(
+            "outrider_operator_scaling_duration_seconds",
+            "Time in which all models were looked at once.",
+            buckets=DURATIONS_S,
+            registry=registry,
+        )
+
+    def decided(self, key: tuple[str, str], desired: Mapping[str, tuple[int, str]]) -> None:
+        """key: namespace and name of the model. desired: by role, with the reason."""
+        shown = {role: reason for role, (_, reason) in desired.items()}
+        for role, reason in self._shown.get(key, {}).items():
+            if shown.get(role) != reason:
+                self._desired.remove(*key, role, reason)
+        for role, (replicas, reason) in desired.items():
+            self._desired.labels(*key, role, reason).set(replicas)
+        self._shown[key] = shown
+
+    def undecided(self, key: tuple[str, str]) -> None:
+        """Nothing is wanted of it any more."""
+        self.decided(key, {})
+        del self._shown[key]
+
+    def nothing_decided(self) -> None:
+        """Another replica decides from now on."""
+        self._desired.clear()
+        self._shown.clear()
+
+    def changed(self, role: str, up: bool) -> None:
+        self._changes.labels(role, "up" if up else "down").inc()
+
+    def not_carried_out(self) -> None:
+        self._failures.inc()
+
+    def read(self, well: bool, seconds: float) -> None:
+        self._reads.labels("ok" if well else "failed").inc()
+        self._read_s.observe(seconds)
+
+    def ticked(self, seconds: float) -> None:
+        self._tick_s.observe(seconds)

@@ -56,6 +56,7 @@ class StepFigures(Protocol):
     decoded_sequences: int
     drafts: int
     draft_tokens: int
+    draft_levels: int
     accepted_per_position: list[int]
     near_ties: int
     tolerated: int
@@ -78,6 +79,7 @@ class TargetMetrics:
         self._model_name = model_name
         self._drafts = named.counter("spec_decode_num_drafts", "Trees verified.")
         self._draft_tokens = named.counter("spec_decode_num_draft_tokens", "Nodes of the trees verified.")
+        self._draft_levels = named.counter("spec_decode_num_draft_levels", "Levels of the trees verified.")
         self._accepted = named.counter("spec_decode_num_accepted_tokens", "Nodes accepted, bonus tokens not counted.")
         self._accepted_at = named.labelled(
             "spec_decode_num_accepted_tokens_per_pos", "Nodes accepted, by depth from 0.", "position"
@@ -128,15 +130,19 @@ class TargetMetrics:
         self._step_time_sequence_s = named.gauge(
             "step_time_sequence_seconds", "What each further sequence adds to a forward, as fitted while running."
         )
+        self._incompatible = named.gauge(
+            "draft_incompatible", "Drafts refused since they do not fit the target; /health says why."
+        )
 
     def set_load(self, running: int, waiting: int, kv_usage: float) -> None:
         self._running.set(running)
         self._waiting.set(waiting)
         self._kv_usage.set(kv_usage)
 
-    def follow_drafts(self, connected: Callable[[], int]) -> None:
-        """`connected`, how many are, is asked at each scrape."""
+    def follow_drafts(self, connected: Callable[[], int], incompatible: Callable[[], int]) -> None:
+        """How many are connected, and how many do not fit, is asked at each scrape."""
         self._connected.set_function(lambda: float(connected()))
+        self._incompatible.set_function(lambda: float(incompatible()))
 
     def follow_step_time(self, step_time: StepTime) -> None:
         """The curve is asked for at each scrape."""
@@ -165,6 +171,7 @@ class TargetMetrics:
         self._decoded.inc(report.decoded_tokens)
         self._drafts.inc(report.drafts)
         self._draft_tokens.inc(report.draft_tokens)
+        self._draft_levels.inc(report.draft_levels)
         self._accepted.inc(sum(report.accepted_per_position))
         for position, accepted in enumerate(report.accepted_per_position):
             self._accepted_at.labels(name, str(position)).inc(accepted)

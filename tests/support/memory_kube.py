@@ -92,6 +92,21 @@ class MemoryKube:
         kept = {name: value for name, value in merged.items() if value is not None}
         return self._put({**live, "status": kept}, {})
 
+    async def merge(self, kind: Kind, namespace: str, name: str, change: Object, _manager: str) -> Object:
+        self.before("merge")
+        place = (kind.name, namespace, name)
+        self.writes.append(("merge", place))
+        if place not in self.objects:
+            raise KubeError(404, "NotFound", f"{name} is not there")
+        live = self.objects[place]
+        return self._put({**live, "data": {**live.get("data", {}), **change["data"]}}, {})
+
+    async def set_scale(self, kind: Kind, namespace: str, name: str, replicas: int, manager: str) -> None:
+        self.before("scale")
+        place = (kind.name, namespace, name)
+        self.writes.append(("scale", place))
+        self.scale(place, replicas, manager)
+
     def _put(self, item: Object, metadata: Object) -> Object:
         stored = copy.deepcopy(item)
         stored["metadata"] |= {**metadata, "resourceVersion": str(next(self._versions))}

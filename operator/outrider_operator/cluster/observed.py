@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from outrider_operator.measure.endpoint import http_of
 from outrider_operator.resources.pod import Object
 
 ROLES = ("target", "draft")
@@ -109,7 +110,7 @@ def pod(item: Object) -> Pod:
     inits = {each["name"]: each for each in status.get("initContainerStatuses", ())}
     of_main = statuses.get(main["name"], {})
     state, message = _state(item, list(inits.values()), list(statuses.values()))
-    port, https = _http(main)
+    port, https = http_of(main)
     return Pod(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -179,14 +180,6 @@ def _last(status: Object) -> Object:
 
 def _line(state: Object) -> str:
     return " ".join(state.get("message", "").split())
-
-
-def _http(container: Object) -> tuple[int | None, bool]:
-    """Where the container's HTTP is, by its probe: it moves to HTTPS with it."""
-    probe = container.get("readinessProbe", {}).get("httpGet", {})
-    named = {each.get("name"): each["containerPort"] for each in container.get("ports", ())}
-    port = probe.get("port", "http")
-    return (named.get(port) if isinstance(port, str) else port), probe.get("scheme") == "HTTPS"
 
 
 def replicas(deployments: Iterable[Object]) -> dict[tuple[str, str, str], Replicas]:

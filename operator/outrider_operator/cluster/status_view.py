@@ -41,6 +41,10 @@ def one(seen: Observed, now: datetime) -> Iterator[RenderableType]:
     if seen.pods:
         yield Text()
         yield _pods(seen.pods, now)
+    decided = decisions(seen.model)
+    if decided:
+        yield Text()
+        yield _decisions(decided, now)
     if seen.events:
         yield Text()
         yield _events(seen, now)
@@ -107,6 +111,26 @@ def condition_table(found: Sequence[Object], now: datetime) -> Table:
     return made
 
 
+def decisions(model: Object) -> list[Object]:
+    """What autoscaling has changed last, or would have; the newest first."""
+    told: list[Object] = (model.get("status") or {}).get("scalingDecisions") or []
+    return told
+
+
+def _decisions(decided: Sequence[Object], now: datetime) -> Table:
+    made = _table("decided", "what", "change", "reason", "message")
+    for each in decided:
+        made.add_row(
+            ago(each["time"], now), each["role"], _change(each), each["reason"], Text(one_line(each["message"]))
+        )
+    return made
+
+
+def _change(decided: Object) -> str:
+    words = {0: "off", 1: "on"} if decided["role"] == "speculation" else {}
+    return " → ".join(str(words.get(decided[end], decided[end])) for end in ("from", "to"))
+
+
 def _pods(pods: Sequence[Pod], now: datetime) -> Table:
     made = _table("pod", "state", "restarts", "age", "message")
     for each in pods:
@@ -157,6 +181,7 @@ def one_as_json(seen: Observed) -> Object:
         **_about(seen.model),
         "conditions": conditions(seen.model),
         "figures": {field: said[field] for field, *_ in FIGURES if field in said},
+        "decisions": decisions(seen.model),
         "roles": {role: asdict(each) for role, each in seen.replicas.items()},
         "pods": [
             {name: getattr(each, name) for name in ("name", "role", "state", "message", "ready", "restarts")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -26,6 +26,9 @@ APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 JSON = "application/json"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+PAGE = "500"
 
 # verb, status (0: no answer), seconds
 OnCall = Callable[[str, int, float], None]
@@ -101,6 +104,41 @@ class Kube:
         query = {"fieldManager": FIELD_MANAGER}
         answer: Object = await self._call("status", "PATCH", path, query, {"status": status}, MERGE)
         return answer
+
+    async def merge(self, kind: Kind, namespace: str, name: str, change: Object, manager: str) -> Object:
+        """Changes these fields and leaves the others; None takes one away. Raises KubeError."""
+        path = kind.path(namespace, name)
+        answer: Object = await self._call("merge", "PATCH", path, {"fieldManager": manager}, change, MERGE)
+        return answer
+
+    async def set_scale(self, kind: Kind, namespace: str, name: str, replicas: int, manager: str) -> None:
+        """By the subresource: rights to scale are enough. Raises KubeError."""
+        path = kind.path(namespace, name, "scale")
+        await self._call("scale", "PATCH", path, {"fieldManager": manager}, {"spec": {"replicas": replicas}}, MERGE)
+
+    async def may_list(self, kind: Kind, namespaces: Collection[str]) -> bool:
+        """Whether this kind may be read there, in the whole cluster where no namespace is named. Raises KubeError."""
+        try:
+            for path in [kind.path(each) for each in namespaces] or [kind.path()]:
+                await self._call("list", "GET", path, {"limit": "1"}, accept=METADATA_LIST)
+        except KubeError as error:
+            if error.status == HTTPStatus.FORBIDDEN:
+                return False
+            raise
+        return True
+
+    async def names(self, kind: Kind, namespaces: Collection[str], selector: str = "") -> set[tuple[str, str]]:
+        """Namespace and name of all objects there; without namespaces of the whole cluster. Raises KubeError."""
+        found: set[tuple[str, str]] = set()
+        for path in [kind.path(each) for each in namespaces] or [kind.path()]:
+            query = {"limit": PAGE, **({"labelSelector": selector} if selector else {})}
+            while True:
+                page = await self._call("list", "GET", path, query, accept=METADATA_LIST)
+                found |= {(each["metadata"]["namespace"], each["metadata"]["name"]) for each in page["items"]}
+                query["continue"] = page["metadata"].get("continue", "")
+                if not query["continue"]:
+                    break
+        return found
 
     async def served(self, api_version: str) -> bool:
         """Whether the server has this group and version. Raises KubeError."""

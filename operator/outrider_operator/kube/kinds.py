@@ -16,10 +16,11 @@ class Kind:
     plural: str
     optional: bool = False
 
-    def path(self, namespace: str, name: str | None = None, subresource: str | None = None) -> str:
-        """Where the object, or without a name the list of the namespace, is on the server."""
+    def path(self, namespace: str = "", name: str | None = None, subresource: str | None = None) -> str:
+        """Where the object is on the server; without a name the namespace's list, without either the cluster's."""
         root = "api" if "/" not in self.api_version else "apis"
-        parts = [root, self.api_version, "namespaces", namespace, self.plural, name, subresource]
+        within = f"namespaces/{namespace}" if namespace else None
+        parts = [root, self.api_version, within, self.plural, name, subresource]
         return "/" + "/".join(part for part in parts if part)
 
 
@@ -30,16 +31,18 @@ POD = Kind("v1", "Pod", "pods")
 SECRET = Kind("v1", "Secret", "secrets")
 # v1: every server has it, and it names what is scaled.
 HORIZONTAL_POD_AUTOSCALER = Kind("autoscaling/v1", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 
 # In the order in which a model's objects are applied: what others name comes before them.
 CHILDREN = (
     Kind("v1", "ServiceAccount", "serviceaccounts"),
     SECRET,
-    Kind("v1", "ConfigMap", "configmaps"),
+    CONFIG_MAP,
     Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
     Kind("v1", "Service", "services"),
     Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
-    Kind("apps/v1", "Deployment", "deployments"),
+    DEPLOYMENT,
     Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", optional=True),
     Kind("networking.k8s.io/v1", "Ingress", "ingresses"),
     Kind("route.openshift.io/v1", "Route", "routes", optional=True),

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from math import isfinite
 from sys import intern
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -43,6 +44,8 @@ def parse_scrape(text: str, at_s: float, run: int, wanted: Collection[str] | Non
         if not family.name.startswith(PREFIX):
             continue
         for sample in family.samples:
+            if not isfinite(sample.value):
+                continue
             # One string for all the readings that are kept: there may be thousands.
             name = intern(sample.name.removeprefix(PREFIX))
             if name.endswith("_bucket") and "le" in sample.labels:

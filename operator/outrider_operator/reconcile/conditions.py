@@ -14,13 +14,28 @@ State = Literal["True", "False", "Unknown"]
 # Set by every reconcile. True: the spec keeps all rules, and nothing else has the names of the model's objects. While
 # it is False nothing is written: what ran before runs on.
 ACCEPTED = "Accepted"
-# Set by every reconcile. True: every pod of the newest revision of the target is ready, and there is at least one.
+# Set by every reconcile. True: every pod of the newest revision of the target is ready, and there is at least one;
+# while autoscaling adds some (Scaling), as many as it has at least, and none is of an older one.
 TARGET_READY = "TargetReady"
 # As TargetReady, of the draft. Absent where no draft is to run.
 DRAFT_READY = "DraftReady"
+# Set by the loop over the pods' metrics. False: a target has refused a draft, in its own words; it serves without.
+# Absent where no draft is to run, and until a target has met one.
+DRAFT_COMPATIBLE = "DraftCompatible"
+# Set by the loop. True: every target that answers speaks with a draft, and may speculate. Absent where no draft is to
+# run, and while no target answers.
+SPECULATION_ACTIVE = "SpeculationActive"
+# Set by the loop. True: a ready target's metrics were read lately. False: there are ready targets, and none answers.
+# Absent while none is ready.
+METRICS_AVAILABLE = "MetricsAvailable"
+# Set by the loop. True: replicas follow what is measured, or with the reason Advisory would. False: they hold, and why.
+# Absent without spec.autoscaling.
+SCALING_ACTIVE = "ScalingActive"
 # Set by every reconcile, from the others. True: the spec as it stands now is what answers. A draft that is missing does
 # not make it False, for the text is the same without: then its reason is DraftNotReady.
 READY = "Ready"
+# Of TargetReady and DraftReady. A draft that nobody wants is not missed.
+SCALED_TO_ZERO = "ScaledToZero"
 
 
 @dataclass(frozen=True)
@@ -54,9 +69,15 @@ def conditions(findings: Iterable[Finding], generation: int, before: Sequence[Ob
     ]
 
 
-def rollout(type_: str, deployment: Object | None) -> Finding:
+def finding_of(condition: Object) -> Finding:
+    return Finding(condition["type"], condition["status"], condition["reason"], condition["message"])
+
+
+def rollout(type_: str, deployment: Object | None, enough: int | None = None, before: Finding | None = None) -> Finding:
     """Whether the newest revision of a Deployment runs. None: there is no such object yet.
 
+    enough: pods that do, where an autoscaler adds and takes others; None: all that are wanted. before: what was found
+    of the same spec last. It stands until the Deployment's controller has seen the latest change: of replicas, then.
     It says only what changes when something has come of it: a Deployment changes its own status a few times before its
     first pod starts, and each change of what is said here is a write.
     """
@@ -64,15 +85,19 @@ def rollout(type_: str, deployment: Object | None) -> Finding:
         return Finding(type_, "False", "NotCreated", "its Deployment is not there yet")
     wanted = deployment["spec"].get("replicas", 1)
     if wanted == 0:
-        return Finding(type_, "False", "ScaledToZero", "it has no replicas; raise replicas to have some")
+        return Finding(type_, "False", SCALED_TO_ZERO, "it has no replicas; raise replicas to have some")
     status = deployment.get("status", {})
     seen = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
     updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
     old = status.get("replicas", 0) - updated
-    ready_ = min(updated, max(0, available - old)) if seen else 0
+    if not seen and before is not None:
+        return before
+    ready_ = min(wanted, updated, max(0, available - old)) if seen else 0
     message = f"{ready_} of {wanted} of the newest revision ready"
     if ready_ >= wanted and old <= 0:
         return Finding(type_, "True", "AllReady", message)
+    if enough is not None and ready_ >= enough and old <= 0:
+        return Finding(type_, "True", "Scaling", f"{message}; the others start")
     stuck = _stuck(status.get("conditions", ()))
     if stuck:
         return Finding(type_, "False", "Stuck", f"{message}: {stuck}")
@@ -95,6 +120,6 @@ def ready(accepted: Finding, target: Finding, draft: Finding | None) -> Finding:
         return Finding(READY, "False", "NotAccepted", "the spec is not accepted; what ran before runs on")
     if not target.true:
         return Finding(READY, "False", "TargetNotReady", f"target: {target.message}")
-    if draft is not None and not draft.true:
+    if draft is not None and not draft.true and draft.reason != SCALED_TO_ZERO:
         return Finding(READY, "True", "DraftNotReady", f"answers without the draft: {draft.message}")
     return Finding(READY, "True", "Serving", "answers")

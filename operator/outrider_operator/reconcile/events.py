@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from outrider_operator.reconcile.conditions import ACCEPTED, READY
+from outrider_operator.reconcile.conditions import ACCEPTED, DRAFT_COMPATIBLE, READY, SCALING_ACTIVE
 from outrider_operator.reconcile.difference import APPLIED, identity
 from outrider_operator.resources.pod import Object
 
@@ -25,7 +25,9 @@ class Said:
 
 
 def transitions(before: Iterable[Object], after: Iterable[Object]) -> list[Said]:
-    """What a change of the conditions is worth saying: whether the spec is taken, and whether the model answers."""
+    """What a change of the conditions is worth saying: whether the spec is taken, whether the model answers, and what
+    keeps scaling and drafting from it.
+    """
     old, new = ({each["type"]: each for each in conditions} for conditions in (before, after))
     said = []
     for type_, good in ((ACCEPTED, "Accepted"), (READY, "Ready")):
@@ -40,6 +42,19 @@ def transitions(before: Iterable[Object], after: Iterable[Object]) -> list[Said]
         warns = not fine or now["reason"] == "DraftNotReady"
         reason = good if fine and not warns else f"Not{good}" if not fine else now["reason"]
         said.append(Said("Warning" if warns else "Normal", reason, now["message"][:LONGEST_MESSAGE]))
+    return [*said, *_of_scaling(old, new)]
+
+
+def _of_scaling(old: Mapping[str, Object], new: Mapping[str, Object]) -> list[Said]:
+    """Scaling that stops, for whatever reason, and goes on; and a draft that turns out not to fit."""
+    said = []
+    now, then = new.get(SCALING_ACTIVE), old.get(SCALING_ACTIVE)
+    if now is not None and then is not None and not _same(now, then) and "False" in (now["status"], then["status"]):
+        reason = "ScalingHeld" if now["status"] == "False" else "ScalingActive"
+        said.append(Said("Warning" if now["reason"] == "NoMetrics" else "Normal", reason, now["message"]))
+    now, then = new.get(DRAFT_COMPATIBLE), old.get(DRAFT_COMPATIBLE)
+    if now is not None and now["status"] == "False" and not _same(now, then):
+        said.append(Said("Warning", "DraftIncompatible", now["message"][:LONGEST_MESSAGE]))
     return said
 
 

@@ -14,14 +14,16 @@ from outrider_operator.kube.client import Kube
 from outrider_operator.kube.errors import KubeError
 from outrider_operator.kube.kinds import HORIZONTAL_POD_AUTOSCALER, SECRET, kind_of
 from outrider_operator.reconcile.certificates import Certificates
-from outrider_operator.reconcile.conditions import ACCEPTED, READY, Finding
+from outrider_operator.reconcile.conditions import ACCEPTED, READY, Finding, finding_of
 from outrider_operator.reconcile.difference import difference, identity
-from outrider_operator.reconcile.events import Said, event, repairs, transitions
+from outrider_operator.reconcile.events import repairs, transitions
+from outrider_operator.reconcile.measured import Measured, carried
 from outrider_operator.reconcile.owner import foreign, owned_by
 from outrider_operator.reconcile.queue import Again
 from outrider_operator.reconcile.replicas import replicas, with_replicas, without_replicas
-from outrider_operator.reconcile.status import accepted, findings, patch, status
+from outrider_operator.reconcile.status import accepted, enough_pods, findings, patch, status
 from outrider_operator.reconcile.store import Key, Store
+from outrider_operator.reconcile.tell import Teller
 from outrider_operator.resources.build import build
 from outrider_operator.resources.named_secrets import secrets_named
 from outrider_operator.resources.names import namespace
@@ -52,6 +54,7 @@ class Reconciler:
         self.platform = platform
         self._now = now
         self._certificates = Certificates(kube, now)
+        self._teller = Teller(kube, now)
 
     async def reconcile(self, key: Key) -> Again | None:
         """Whether and when to look again. A second run after a first that went through writes nothing."""
@@ -162,27 +165,32 @@ class Reconciler:
         for item in todo.prune:
             await self._kube.delete(item)
             self._store.child_gone(item, by_us=True)
-        await self._tell(model, said)
+        await self._teller.tell(model, said)
         return not todo.empty
 
     async def _say(self, model: Object, typed: SpeculativeModel | None, accepted_: Finding) -> None:
         children = self._store.owned(model["metadata"]["uid"])
         drafts = draft_in_use(typed) is not None if typed is not None else _runs_draft(children)
-        found = findings(model["metadata"]["name"], accepted_, children, drafts)
-        await self._write(model, status(model, found, children, typed, self._now()))
+        measured = self._measured(model)
+        if typed is not None:
+            measured = measured.of(drafts=drafts, scaled=typed.spec.autoscaling is not None)
+        found = findings(model, accepted_, children, drafts, enough_pods(typed), measured.findings)
+        await self._write(model, status(model, found, children, typed, measured.fields, self._now()))
+
+    def _measured(self, model: Object) -> Measured:
+        """As the status has it where nobody has looked since the operator was started."""
+        measured = self._store.measured(model["metadata"]["uid"])
+        return carried(model.get("status") or {}) if measured is None else measured
 
     async def _say_refused(self, model: Object, error: KubeError) -> None:
         """The server will not have an object: a quota, an admission policy, missing rights. People must see it."""
         before = (model.get("status") or {}).get("conditions") or []
-        kept = [
-            Finding(each["type"], each["status"], each["reason"], each["message"])
-            for each in before
-            if each["type"] not in (READY, ACCEPTED)
-        ]
+        kept = [finding_of(each) for each in before if each["type"] not in (READY, ACCEPTED)]
         found = [accepted([]), *kept, Finding(READY, "False", "Refused", str(error))]
         try:
             children = self._store.owned(model["metadata"]["uid"])
-            await self._write(model, status(model, found, children, None, self._now()))
+            fields = self._measured(model).fields
+            await self._write(model, status(model, found, children, None, fields, self._now()))
         except KubeError as another:
             log.warning("status not written", model=model["metadata"]["name"], error=str(another))
 
@@ -191,15 +199,7 @@ class Reconciler:
         if changed:
             before = (model.get("status") or {}).get("conditions") or []
             self._store.model_seen(await self._kube.merge_status(model, changed))
-            await self._tell(model, transitions(before, after["conditions"]))
-
-    async def _tell(self, model: Object, all_said: Sequence[Said]) -> None:
-        """An Event that cannot be written is not worth trying again: what it says is in the status as well."""
-        for said in all_said:
-            try:
-                await self._kube.create(event(model, said, self._now()))
-            except KubeError as error:
-                log.warning("event not written", reason=said.reason, model=model["metadata"]["name"], error=str(error))
+            await self._teller.tell(model, transitions(before, after["conditions"]))
 
 
 def _runs_draft(children: Sequence[Object]) -> bool:

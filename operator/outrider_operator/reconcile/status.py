@@ -12,12 +12,14 @@ from outrider_operator.reconcile.conditions import (
     TARGET_READY,
     Finding,
     conditions,
+    finding_of,
     ready,
     rollout,
 )
 from outrider_operator.reconcile.replicas import replicas
 from outrider_operator.resources.network import target_url
 from outrider_operator.resources.pod import Object
+from outrider_operator.resources.scaling import initial_replicas, scaled_roles
 
 
 def accepted(problems: Sequence[str], paused: bool = False, lacking: Sequence[str] = ()) -> Finding:
@@ -33,13 +35,37 @@ def accepted(problems: Sequence[str], paused: bool = False, lacking: Sequence[st
     return Finding(ACCEPTED, "True", "Valid", "the spec keeps all rules")
 
 
-def findings(name: str, accepted_: Finding, children: Iterable[Object], drafts: bool) -> list[Finding]:
-    """What all conditions are to say of a model's objects. drafts: whether a draft is to run."""
+def findings(
+    model: Object,
+    accepted_: Finding,
+    children: Iterable[Object],
+    drafts: bool,
+    enough: Mapping[str, int],
+    measured: Iterable[Finding] = (),
+) -> list[Finding]:
+    """What all conditions are to say of a model's objects. drafts: whether a draft is to run. enough: by role, how many
+    pods make it ready where it is scaled. measured: what the loop over the pods' metrics says.
+    """
+    name, before = model["metadata"]["name"], _of_this_spec(model)
     deployments = {each["metadata"]["name"]: each for each in children if each["kind"] == "Deployment"}
-    target = rollout(TARGET_READY, deployments.get(f"{name}-target"))
-    draft = rollout(DRAFT_READY, deployments.get(f"{name}-draft")) if drafts else None
+    target = rollout(TARGET_READY, deployments.get(f"{name}-target"), enough.get("target"), before.get(TARGET_READY))
+    draft = None
+    if drafts:
+        draft = rollout(DRAFT_READY, deployments.get(f"{name}-draft"), enough.get("draft"), before.get(DRAFT_READY))
     found = [accepted_, target, *([] if draft is None else [draft])]
-    return [*found, ready(accepted_, target, draft)]
+    return [*found, *measured, ready(accepted_, target, draft)]
+
+
+def _of_this_spec(model: Object) -> dict[str, Finding]:
+    """The conditions that speak of the spec as it stands."""
+    said = (model.get("status") or {}).get("conditions") or ()
+    current = [each for each in said if each.get("observedGeneration") == model["metadata"]["generation"]]
+    return {each["type"]: finding_of(each) for each in current}
+
+
+def enough_pods(typed: SpeculativeModel | None) -> dict[str, int]:
+    """By role, for those that are scaled: how many are as many as there are at least."""
+    return {} if typed is None else {role: initial_replicas(typed, role) for role in scaled_roles(typed)}
 
 
 def counts(children: Iterable[Object]) -> Object:
@@ -61,9 +87,16 @@ def counts(children: Iterable[Object]) -> Object:
 
 
 def status(
-    model: Object, found: Iterable[Finding], children: Iterable[Object], typed: SpeculativeModel | None, now: datetime
+    model: Object,
+    found: Iterable[Finding],
+    children: Iterable[Object],
+    typed: SpeculativeModel | None,
+    measured: Mapping[str, object],
+    now: datetime,
 ) -> Object:
-    """The whole status. typed: the spec where it is accepted; else the URL stays that of what runs."""
+    """The whole status. typed: the spec where it is accepted; else the URL stays that of what runs. measured: fields
+    of it.
+    """
     before: Mapping[str, object] = model.get("status") or {}
     generation = model["metadata"]["generation"]
     url = before.get("url") if typed is None else target_url(typed)
@@ -71,6 +104,7 @@ def status(
         "observedGeneration": generation,
         "conditions": conditions(found, generation, (model.get("status") or {}).get("conditions") or (), now),
         **counts(children),
+        **measured,
     }
     return made if url is None else {**made, "url": url}
 

@@ -1,10 +1,14 @@
-"""What the operator has been told of: models, and the objects that they own."""
+"""What the operator has been told of: models, the objects that they own, and their pods."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from typing import NamedTuple
 
+from outrider_operator.autoscaling.pods import INSTANCE, SeenPod, seen_pod
+from outrider_operator.kube.kinds import HORIZONTAL_POD_AUTOSCALER, Kind
+from outrider_operator.reconcile.measured import Measured
 from outrider_operator.reconcile.replicas import owners_of_replicas
 from outrider_operator.resources.pod import Object
 
@@ -41,6 +45,8 @@ class Store:
         # HorizontalPodAutoscalers, and by Deployment the names of those that scale it.
         self._scalers: dict[Key, Key] = {}
         self._scaled: dict[Key, set[str]] = defaultdict(set)
+        self._pods: dict[Key, dict[str, SeenPod]] = defaultdict(dict)
+        self._measured: dict[str, Measured] = {}
 
     def model(self, key: Key) -> Object | None:
         return self._models.get(key)
@@ -75,6 +81,7 @@ class Store:
         key = key_of(model)
         self._owned.pop(model["metadata"]["uid"], None)
         self._lost.pop(model["metadata"]["uid"], None)
+        self._measured.pop(model["metadata"]["uid"], None)
         held = self._models.get(key)
         if held is not None and held["metadata"]["uid"] == model["metadata"]["uid"]:
             del self._models[key]
@@ -119,6 +126,46 @@ class Store:
         """The HorizontalPodAutoscaler that sets a Deployment's replicas, by name; of several the first."""
         return min(self._scaled.get(Key(namespace, deployment), ()), default=None)
 
+    def pods(self, key: Key) -> list[SeenPod]:
+        """The pods of the model, those that end not among them."""
+        return list(self._pods.get(key, {}).values())
+
+    def pod_seen(self, item: Object) -> None:
+        key, pod = _model_of(item), seen_pod(item)
+        if pod is None:
+            self.pod_gone(item)
+        else:
+            self._pods[key][pod.uid] = pod
+
+    def pod_gone(self, item: Object) -> None:
+        key = _model_of(item)
+        held = self._pods.get(key, {})
+        held.pop(item["metadata"]["uid"], None)
+        if not held:
+            self._pods.pop(key, None)
+
+    def names_of(self, kind: Kind) -> set[tuple[str, str]]:
+        """Namespace and name of the pods, or of those that scale, that are known."""
+        if kind == HORIZONTAL_POD_AUTOSCALER:
+            return set(self._scalers)
+        return {(pod.namespace, pod.name) for of_model in self._pods.values() for pod in of_model.values()}
+
+    def drop(self, kind: Kind, names: Collection[tuple[str, str]]) -> None:
+        """Those are gone, and no watch has told."""
+        if kind == HORIZONTAL_POD_AUTOSCALER:
+            for namespace, name in names:
+                self.scaler_gone({"metadata": {"namespace": namespace, "name": name}})
+            return
+        for key, of_model in list(self._pods.items()):
+            self._pods[key] = {uid: pod for uid, pod in of_model.items() if (pod.namespace, pod.name) not in names}
+
+    def measured(self, uid: str) -> Measured | None:
+        """What was measured of the model with this uid; None until somebody has looked."""
+        return self._measured.get(uid)
+
+    def measure(self, uid: str, measured: Measured) -> None:
+        self._measured[uid] = measured
+
 
 def _newer(item: Object, other: Object) -> bool:
     return int(item["metadata"]["resourceVersion"]) >= int(other["metadata"]["resourceVersion"])
@@ -132,3 +179,9 @@ def _lean(item: Object) -> Object:
     if item.get("kind") == "Deployment":
         metadata["managedFields"] = owners_of_replicas(item)
     return {**item, "metadata": metadata}
+
+
+def _model_of(pod: Object) -> Key:
+    """By its labels: pods are owned by what a Deployment owns."""
+    labels = pod["metadata"].get("labels") or {}
+    return Key(pod["metadata"]["namespace"], labels.get(INSTANCE, ""))

@@ -154,6 +154,10 @@ class DraftFleet:
         return sum(member.drafter.available for member in self._all())
 
     @property
+    def incompatible(self) -> int:
+        return sum(member.drafter.status.state is DraftState.INCOMPATIBLE for member in self._all())
+
+    @property
     def available(self) -> bool:
         return self.connected > 0
 

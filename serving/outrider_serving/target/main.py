@@ -257,7 +257,7 @@ async def _serve(
     fleet = _fleet(role, policy, drafts, access.identity) if drafts else None
     drafter: Drafter = NoDraft() if fleet is None else fleet
     if fleet is not None:
-        metrics.follow_drafts(lambda: fleet.connected)
+        metrics.follow_drafts(lambda: fleet.connected, lambda: fleet.incompatible)
     loop = asyncio.get_running_loop()
     failed = asyncio.Event()
     engine = TargetEngine(

@@ -29,6 +29,7 @@ class StepReport:
     decoded_sequences: int = 0
     drafts: int = 0
     draft_tokens: int = 0
+    draft_levels: int = 0
     accepted_per_position: list[int] = field(default_factory=list)
     near_ties: int = 0
     tolerated: int = 0
@@ -129,6 +130,7 @@ class TargetStep:
         report.near_ties += sum(choice.near_tie for choice in walk.choices[:taken])
         report.tolerated += sum(choice.tolerated for choice in walk.choices[:taken])
         report.draft_tokens += len(tree)
+        report.draft_levels += max(tree.depths, default=0)
         report.drafts += len(tree) > 0
         report.accepted(min(len(walk.path), taken))
         reached = {ROOT, *walk.path}

@@ -85,8 +85,8 @@ def start_operator(operators_kubeconfig: Path, tmp_path: Path) -> Iterator[Start
     """Starts an operator, as often as wanted; flags, and `kubeconfig` where it is to be another than its own."""
     started: list[Operator] = []
 
-    def start(*flags: str, kubeconfig: Path = operators_kubeconfig) -> Operator:
-        operator = Operator(kubeconfig, tmp_path / f"operator-{len(started)}.log", *flags)
+    def start(*flags: str, kubeconfig: Path = operators_kubeconfig, in_a_hurry: bool = False) -> Operator:
+        operator = Operator(kubeconfig, tmp_path / f"operator-{len(started)}.log", *flags, in_a_hurry=in_a_hurry)
         operator.start()
         started.append(operator)
         return operator

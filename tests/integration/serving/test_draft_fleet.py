@@ -386,3 +386,14 @@ async def test_requests_that_are_over_leave_no_sequence_anywhere() -> None:
         await until(lambda: not any(draft.engine.sequences for draft in served))
         assert not fleet._homes
         assert all(report.sequences == 0 for report in fleet.reports)
+
+
+async def test_a_draft_that_does_not_fit_is_counted_beside_those_that_do() -> None:
+    async with (
+        draft_server(fingerprint="another") as misfit,
+        draft_server() as good,
+        fleet_of(misfit.address, good.address) as fleet,
+    ):
+        await until(lambda: fleet.incompatible == 1)
+        await until(lambda: fleet.connected == 1)
+        assert by_address(fleet)[misfit.address].state == "Incompatible"

@@ -72,6 +72,19 @@ def test_the_page_of_a_model_that_is_not_says_why_and_what_could_not_be_read() -
     assert lines[-1] == "not read: pods: forbidden"
 
 
+def test_the_page_has_what_autoscaling_did_last() -> None:
+    decided = [
+        {"time": "2026-11-20T11:55:00Z", "role": "speculation", "from": 1, "to": 0, "reason": "DoesNotPay"},
+        {"time": "2026-11-20T11:00:00Z", "role": "target", "from": 1, "to": 3, "reason": "ScaleUp"},
+    ]
+    model = objects.model(scalingDecisions=[{**each, "message": "for\na reason"} for each in decided])
+    lines = shown(*status_view.one(Observed(model, {}, [], [], []), NOW))
+    assert words(lines[-3]) == ["decided", "what", "change", "reason", "message"]
+    assert words(lines[-2]) == ["5m", "speculation", "on", "→", "off", "DoesNotPay", "for", "a", "reason"]
+    assert words(lines[-1]) == ["60m", "target", "1", "→", "3", "ScaleUp", "for", "a", "reason"]
+    assert status_view.one_as_json(Observed(model, {}, [], [], []))["decisions"][1]["to"] == 3
+
+
 def test_a_model_that_no_operator_has_seen() -> None:
     lines = shown(*status_view.one(Observed(objects.model(ready=None), {}, [], [], []), NOW))
     assert lines[-1] == "no conditions: the operator has not looked at it yet; see whether it runs"

@@ -2,43 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 from outrider_operator.measure.figures import draft_figures, target_figures
 from outrider_operator.measure.growth import Ends
-from outrider_operator.measure.scrape import Scrape, parse_scrape
-from outrider_serving.metrics import DraftMetrics, TargetMetrics
-from prometheus_client import CollectorRegistry, generate_latest
-
-NOTHING_DONE = dict.fromkeys(
-    (
-        *("prompt_tokens", "preemptions", "prefix_queries", "prefix_hits", "decoded_tokens", "first_tokens"),
-        *("decoded_sequences", "drafts", "draft_tokens", "near_ties", "tolerated", "asked", "tree_hits"),
-        *("draft_wait_s", "forward_s", "verify_s", "host_s"),
-    ),
-    0,
-)
-
-
-class Target:
-    """A target's own metrics, read as its pod would answer."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.metrics = TargetMetrics(self.registry, "qwen-coder")
-
-    def step(self, **done: Any) -> None:
-        report = SimpleNamespace(**{**NOTHING_DONE, "accepted_per_position": [], **done})
-        self.metrics.record(report, goodput_gain=1.0)
-
-    def read(self, at_s: float, run: int = 0) -> Scrape:
-        return read(self.registry, at_s, run)
-
-
-def read(registry: CollectorRegistry, at_s: float, run: int = 0) -> Scrape:
-    return parse_scrape(generate_latest(registry).decode(), at_s, run)
+from outrider_serving.metrics import DraftMetrics
+from prometheus_client import CollectorRegistry
+from support.readings import Target, read
 
 
 def busy(tokens: int, latency_s: float) -> Ends:

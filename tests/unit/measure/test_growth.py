@@ -127,3 +127,8 @@ outrider_e2e_request_latency_seconds_bucket{model_name="a",le="0.01"} 5
     assert read.by_label("step_time_seconds") == {"1": 0.02, "16": 0.05}
     assert set(read.values) == {"step_time_seconds", "step_time_seconds{1}", "step_time_seconds{16}"}
     assert read.buckets == {ITL: {0.01: 5}}
+
+
+def test_what_is_no_number_was_not_measured() -> None:
+    read = parse_scrape('outrider_kv_cache_usage_perc{model_name="a"} NaN\noutrider_x 1\noutrider_y +Inf\n', 0.0, 0)
+    assert read.values == {"x": 1}

@@ -1,0 +1,180 @@
+"""From the readings of a model's pods to its signals. Pure: who reads them is scraper, or prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+
+from outrider_operator.autoscaling.observation import DraftTime, Signals, StepTime
+from outrider_operator.measure import figures
+from outrider_operator.measure.growth import Ends, grown, share
+from outrider_operator.measure.scrape import Scrape
+
+# Of one pod, the oldest first: all of the window.
+Readings = Sequence[Scrape]
+
+COUNTERS = frozenset(
+    {
+        "requests_arrived_total",
+        "prompt_tokens_total",
+        "generation_tokens_total",
+        "decode_tokens_total",
+        "decode_sequence_steps_total",
+        "spec_decode_num_drafts_total",
+        "spec_decode_num_draft_tokens_total",
+        "spec_decode_num_draft_levels_total",
+        "spec_decode_num_accepted_tokens_total",
+        "draft_forward_seconds_total",
+    }
+)
+# By one label beside the model's name.
+LABELLED_COUNTERS = {"spec_decode_num_accepted_tokens_per_pos_total": "position", "step_seconds_total": "part"}
+AVERAGED_GAUGES = frozenset({"num_requests_running", "num_requests_waiting", "kv_cache_usage_perc"})
+LATEST_GAUGES = frozenset(
+    {
+        "max_num_seqs",
+        "speculation_goodput_gain",
+        "speculation_allowed",
+        "draft_connected",
+        "draft_incompatible",
+        "step_time_sequence_seconds",
+        "draft_level_seconds",
+        "draft_level_sequence_seconds",
+    }
+)
+LABELLED_GAUGES = {"step_time_seconds": "tokens"}
+HISTOGRAMS = frozenset({"time_to_first_token_seconds", "inter_token_latency_seconds"})
+WANTED = COUNTERS | LABELLED_COUNTERS.keys() | AVERAGED_GAUGES | LATEST_GAUGES | LABELLED_GAUGES.keys() | HISTOGRAMS
+
+
+def signals(targets: Sequence[Readings], drafts: Sequence[Readings]) -> Signals | None:
+    """None where no target was read twice: a rate has two readings."""
+    read = [each for each in targets if _length_s(each) > 0]
+    if not read:
+        return None
+    pairs = [pair for each in read for pair in pairwise(each)]
+    trees = grown(pairs, "spec_decode_num_drafts_total")
+    return Signals(
+        window_s=max(map(_length_s, read)),
+        pods=len(read),
+        requests_per_s=_per_second(read, "requests_arrived_total"),
+        prompt_tokens_per_s=_per_second(read, "prompt_tokens_total"),
+        generated_tokens_per_s=_per_second(read, "generation_tokens_total"),
+        running=sum(_mean(each, "num_requests_running") for each in read),
+        waiting=sum(_mean(each, "num_requests_waiting") for each in read),
+        kv_usage=fmean(_mean(each, "kv_cache_usage_perc") for each in read),
+        max_sequences=int(max(each[-1].values.get("max_num_seqs", 0.0) for each in read)),
+        step_time=_step_time([each[-1] for each in read]),
+        draft_time=_draft_time([each[-1] for each in drafts if each]),
+        path_acceptance=_path_acceptance(pairs, trees),
+        nodes_per_depth=share(pairs, "spec_decode_num_draft_tokens_total", "spec_decode_num_draft_levels_total") or 1.0,
+        tokens_per_step=figures.tokens_per_step(pairs),
+        gain=_gain(read),
+        acceptance_rate=figures.acceptance_rate(pairs),
+        ttft_p95_s=figures.ttft_p95_s(pairs),
+        itl_p95_s=figures.itl_p95_s(pairs),
+        draft_wait_share=figures.draft_wait_share(pairs),
+        draft_busy=_busy(drafts),
+    )
+
+
+@dataclass(frozen=True)
+class Speaking:
+    """How targets and drafts get along, as the targets last said. Of `targets` that answered: how many may speculate,
+    how many have a draft, and how many have refused one.
+    """
+
+    targets: int
+    allowed: int
+    connected: int
+    refusing: int
+
+
+def speaking(targets: Iterable[Readings]) -> Speaking:
+    """A target that does not say whether it may, may."""
+    latest = [each[-1] for each in targets if each]
+    return Speaking(
+        targets=len(latest),
+        allowed=sum(each.values.get("speculation_allowed", 1.0) > 0 for each in latest),
+        connected=sum(each.values.get("draft_connected", 0.0) > 0 for each in latest),
+        refusing=sum(refuses(each) for each in latest),
+    )
+
+
+def refuses(latest: Scrape) -> bool:
+    """Whether the target has refused a draft; which one and why it says on /health."""
+    return latest.values.get("draft_incompatible", 0.0) > 0
+
+
+def _length_s(readings: Readings) -> float:
+    return readings[-1].at_s - readings[0].at_s if readings else 0.0
+
+
+def _per_second(targets: Iterable[Readings], counter: str) -> float:
+    return sum(grown(pairwise(each), counter) / _length_s(each) for each in targets)
+
+
+def _mean(readings: Readings, gauge: str) -> float:
+    return fmean(each.values.get(gauge, 0.0) for each in readings)
+
+
+def _step_time(latest: Sequence[Scrape]) -> StepTime | None:
+    """The mean of what the targets have fitted, at every width at which one has."""
+    fitted = [each for each in map(_fitted, latest) if each is not None]
+    if not fitted:
+        return None
+    widths = sorted({tokens for each in fitted for tokens, _ in each.curve})
+    curve = tuple((tokens, fmean(each.of(tokens) for each in fitted)) for tokens in widths)
+    (narrow, first_s), (wide, last_s) = curve[0], curve[-1]
+    # Prompts fill steps up to the widest; between the two ends a token costs the same as another.
+    per_token_s = (last_s - first_s) / (wide - narrow) if wide > narrow else first_s / narrow
+    return StepTime(curve, fmean(each.sequence_s for each in fitted), max(0.0, per_token_s))
+
+
+def _fitted(latest: Scrape) -> StepTime | None:
+    by_width = latest.by_label("step_time_seconds")
+    curve = tuple(sorted((float(tokens), seconds) for tokens, seconds in by_width.items() if seconds > 0))
+    return StepTime(curve, latest.values.get("step_time_sequence_seconds", 0.0)) if curve else None
+
+
+def _draft_time(latest: Sequence[Scrape]) -> DraftTime | None:
+    fitted = [each.values for each in latest if each.values.get("draft_level_seconds", 0.0) > 0]
+    if not fitted:
+        return None
+    return DraftTime(
+        fmean(each["draft_level_seconds"] for each in fitted),
+        fmean(each.get("draft_level_sequence_seconds", 0.0) for each in fitted),
+    )
+
+
+def _path_acceptance(pairs: Sequence[Ends], trees: float) -> tuple[float, ...]:
+    """Never more of the deeper: a path to depth 3 is one to depth 2. Ends where nothing was accepted any more."""
+    found: list[float] = []
+    while trees > 0:
+        accepted = grown(pairs, f"spec_decode_num_accepted_tokens_per_pos_total{{{len(found)}}}")
+        if accepted <= 0:
+            break
+        found.append(min(accepted / trees, found[-1] if found else 1.0))
+    return tuple(found)
+
+
+def _gain(targets: Sequence[Readings]) -> float | None:
+    """Weighed by what each generated: a target without requests still shows the gain of its last ones."""
+    told = [(grown(pairwise(each), "generation_tokens_total"), each[-1]) for each in targets]
+    told = [(tokens, last) for tokens, last in told if tokens > 0 and "speculation_goodput_gain" in last.values]
+    if not told:
+        return None
+    return sum(tokens * last.values["speculation_goodput_gain"] for tokens, last in told) / sum(
+        tokens for tokens, _ in told
+    )
+
+
+def _busy(drafts: Iterable[Readings]) -> float | None:
+    shares = [
+        min(1.0, grown(pairwise(each), "draft_forward_seconds_total") / _length_s(each))
+        for each in drafts
+        if _length_s(each) > 0
+    ]
+    return fmean(shares) if shares else None

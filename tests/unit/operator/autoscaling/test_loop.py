@@ -1,0 +1,437 @@
+"""The loop between pods' readings and the API server: what it carries out, what it says, and what it leaves alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from outrider_operator.autoscaling import follow, timing
+from outrider_operator.autoscaling.decision import Decision, Reason
+from outrider_operator.autoscaling.history import History
+from outrider_operator.autoscaling.loop import Loop
+from outrider_operator.autoscaling.observation import Observation
+from outrider_operator.autoscaling.pods import SeenPod
+from outrider_operator.autoscaling.policy import Policy
+from outrider_operator.autoscaling.source import Read
+from outrider_operator.kube.errors import KubeError
+from outrider_operator.measure.scrape import Scrape
+from outrider_operator.metrics import ScalingMetrics
+from outrider_operator.reconcile.store import Key
+from outrider_operator.resources.pod import Object
+from prometheus_client import CollectorRegistry
+from support import cluster_objects as objects
+from support.memory_kube import Place
+from unit.operator.test_reconcile import Cluster
+
+KEY = Key("chat", "qwen-coder")
+TARGET: Place = ("Deployment", "chat", "qwen-coder-target")
+DRAFT: Place = ("Deployment", "chat", "qwen-coder-draft")
+CONTROL: Place = ("ConfigMap", "chat", "qwen-coder-control")
+BOTH = {"target": {"maxReplicas": 4}, "draft": {"maxReplicas": 2}}
+BUSY = {"generation_tokens_total": 600.0, "decode_tokens_total": 500.0, "decode_sequence_steps_total": 250.0}
+SPEAKS = {"speculation_allowed": 1.0, "draft_connected": 1.0, "speculation_goodput_gain": 1.5}
+
+
+class Pods:
+    """A source and the pods' pages: what is read is what the test has put here, of targets and of drafts."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, dict[str, float]] = {"target": {**BUSY, **SPEAKS}, "draft": {}}
+        self.silent = False
+        self.once = False
+        self.health = "{}"
+        self.asked: list[str] = []
+
+    async def read(self, pods: Collection[SeenPod]) -> Read:
+        if self.silent:
+            return Read({}, {pod.uid: "no answer within 5 s" for pod in pods})
+        if self.once:
+            return Read({pod.uid: (Scrape(60.0, 0, self.values[pod.role]),) for pod in pods})
+        return Read({pod.uid: (Scrape(0.0, 0), Scrape(60.0, 0, self.values[pod.role])) for pod in pods})
+
+    async def get(self, _pod: SeenPod, path: str) -> str:
+        self.asked.append(path)
+        return self.health
+
+
+class Queue:
+    def __init__(self) -> None:
+        self.added: list[Key] = []
+
+    def add(self, key: Key, _after_s: float = 0.0) -> None:
+        self.added.append(key)
+
+
+class Rig:
+    """A model whose pods are ready, its operator, and decisions that the test makes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, autoscaling: Any = None, **spec: Any) -> None:
+        self.cluster = Cluster()
+        self.cluster.edit(lambda old: old.update(spec | ({"autoscaling": autoscaling} if autoscaling else {})))
+        self.cluster.settle()
+        self.pods = Pods()
+        self.now_s = 1000.0
+        self.decision = Decision(1, 1, True, ())
+        self.seen: list[Observation] = []
+        monkeypatch.setattr(follow, "decide", self._decide)
+        self.registry = CollectorRegistry()
+        self.metrics = ScalingMetrics(self.registry)
+        self.start()
+
+    def start(self) -> None:
+        """A new process: it knows what the watches tell."""
+        self.cluster.restart()
+        self.queue = Queue()
+        self.loop = Loop(
+            self.cluster.kube,  # type: ignore[arg-type]
+            self.cluster.store,
+            self.queue,  # type: ignore[arg-type]
+            self.metrics,
+            self.pods,
+            self.pods,  # type: ignore[arg-type]
+            clock=lambda: self.now_s,
+            now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+        )
+        self.follow_pods()
+
+    def _decide(self, seen: Observation, _policy: Policy, history: History, _now_s: float) -> tuple[Decision, History]:
+        self.seen.append(seen)
+        return self.decision, history
+
+    def follow_pods(self) -> None:
+        """There is a ready pod for each that is wanted."""
+        for place in (TARGET, DRAFT):
+            role = place[2].rpartition("-")[2]
+            for number in range(self.replicas(place)):
+                self.cluster.store.pod_seen(ready(objects.pod(role, suffix=f"r1-{number}")))
+
+    def replicas(self, place: Place) -> int:
+        found: int = self.cluster.kube.objects[place]["spec"]["replicas"]
+        return found
+
+    def tick(self, passes_s: float = timing.TICK_S) -> None:
+        """And reconcile does what it is told to, as often as it is told."""
+        asyncio.run(self.loop.tick())
+        self.now_s += passes_s
+        for _ in self.queue.added:
+            self.cluster.reconcile()
+        self.queue.added.clear()
+
+    @property
+    def status(self) -> Object:
+        found: Object = self.cluster.model["status"]
+        return found
+
+    @property
+    def events(self) -> list[str]:
+        return [each["reason"] for each in self.cluster.kube.events]
+
+    def writes(self) -> list[tuple[str, Place]]:
+        """Since it was asked last."""
+        made = list(self.cluster.kube.writes)
+        self.cluster.kube.writes.clear()
+        return made
+
+    def desired(self) -> dict[tuple[str, str], float]:
+        """Of each role and reason."""
+        return {
+            (sample.labels["role"], sample.labels["reason"]): sample.value
+            for family in self.registry.collect()
+            for sample in family.samples
+            if sample.name == "outrider_desired_replicas"
+        }
+
+
+def ready(pod: Object) -> Object:
+    at = pod["metadata"]["creationTimestamp"]
+    pod["status"] |= {
+        "podIP": "10.1.2.3",
+        "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": at}],
+    }
+    return pod
+
+
+def because(target: int, draft: int = 1, speculate: bool = True, code: str = "ScaleUp") -> Decision:
+    reasons = (
+        Reason("target", code, f"{target} are needed."),
+        Reason("draft", "DraftLoad", f"{draft} would do."),
+        Reason("speculation", "Pays", "The gain is 1.50."),
+    )
+    return Decision(target, draft, speculate, reasons)
+
+
+Make = Callable[..., Rig]
+
+
+@pytest.fixture
+def rig(monkeypatch: pytest.MonkeyPatch) -> Make:
+    def make(autoscaling: Any = None, **spec: Any) -> Rig:
+        return Rig(monkeypatch, autoscaling, **spec)
+
+    return make
+
+
+def test_a_decision_is_carried_out_told_and_not_repeated(rig: Make) -> None:
+    model = rig(BOTH)
+    model.tick()
+    model.writes()
+    model.decision = because(target=3)
+    model.tick()
+    assert model.replicas(TARGET) == 3
+    assert [(verb, place) for verb, place in model.writes() if verb == "scale"] == [("scale", TARGET)]
+    assert model.events[-1] == "ScaledUp"
+    assert model.status["scalingDecisions"] == [
+        {
+            "time": "2026-01-01T00:00:00Z",
+            "role": "target",
+            "from": 1,
+            "to": 3,
+            "reason": "ScaleUp",
+            "message": "3 are needed.",
+        }
+    ]
+    model.follow_pods()
+    model.tick()
+    model.writes()
+    model.tick()
+    assert model.writes() == []
+    assert model.seen[-1].target.wanted == 3
+
+
+def test_what_is_measured_is_in_the_status_beside_what_reconcile_says(rig: Make) -> None:
+    model = rig()
+    model.tick()
+    conditions = {each["type"]: (each["status"], each["reason"]) for each in model.status["conditions"]}
+    assert conditions["MetricsAvailable"] == ("True", "Read")
+    assert conditions["SpeculationActive"] == ("True", "Speculating")
+    assert conditions["DraftCompatible"] == ("True", "Compatible")
+    assert conditions["Ready"][0] == "True"
+    assert "ScalingActive" not in conditions
+    assert (model.status["acceptedTokensPerStep"], model.status["goodputGain"]) == (2.0, 1.5)
+    assert model.seen == []
+
+
+def test_figures_are_written_once_a_minute_at_most_and_only_when_they_have_changed(rig: Make) -> None:
+    model = rig()
+    model.tick(passes_s=timing.WRITE_S / 2)
+    model.pods.values["target"]["speculation_goodput_gain"] = 3.0
+    model.writes()
+    model.tick(passes_s=timing.WRITE_S / 2)
+    assert model.writes() == []
+    model.tick(passes_s=timing.WRITE_S)
+    assert [verb for verb, _ in model.writes()] == ["status"]
+    assert model.status["goodputGain"] == 3.0
+    model.pods.values["target"]["speculation_goodput_gain"] = 3.1
+    model.tick(passes_s=timing.WRITE_S)
+    assert model.writes() == []
+
+
+def test_a_new_process_leaves_the_status_as_it_is_until_it_has_looked(rig: Make) -> None:
+    model = rig(BOTH)
+    model.decision = because(target=2)
+    model.tick()
+    model.follow_pods()
+    model.tick()
+    before = model.status
+    model.writes()
+    model.start()
+    model.cluster.reconcile()
+    assert model.writes() == []
+    model.pods.once = True
+    model.tick()
+    assert model.writes() == []
+    model.pods.once = False
+    model.tick()
+    assert model.writes() == []
+    assert model.status == before
+
+
+def test_while_the_watches_have_told_half_nothing_is_concluded_from_it(rig: Make) -> None:
+    model = rig(BOTH)
+    model.tick()
+    model.writes()
+    known = model.seen[-1]
+    model.cluster.restart()
+    model.loop._store = model.cluster.store  # the pods are not told of yet
+    model.tick()
+    assert model.writes() == []
+    assert model.seen[-1] is known
+
+
+def test_advice_touches_nothing_and_is_told_once(rig: Make) -> None:
+    model = rig({"mode": "Advisory", **BOTH})
+    model.decision = because(target=3, speculate=False)
+    for _ in range(3):
+        model.tick()
+    assert {verb for verb, _ in model.writes()} == {"status"} | {"apply", "create"}
+    assert (model.replicas(TARGET), model.cluster.kube.objects[CONTROL].get("data")) == (1, None)
+    told = {each["role"]: (each["from"], each["to"]) for each in model.status["scalingDecisions"]}
+    assert told == {"target": (1, 3), "speculation": (1, 0)}
+    assert model.desired()["target", "ScaleUp"] == 3
+    assert "ScaledUp" not in model.events
+    assert model.status["speculating"] is True
+
+
+def test_targets_are_told_before_the_draft_goes_and_after_it_has_come(rig: Make) -> None:
+    model = rig(BOTH)
+    model.decision = because(target=1, draft=0, speculate=False)
+    model.tick()
+    assert model.cluster.kube.objects[CONTROL]["data"] == {"speculation": "off"}
+    assert model.replicas(DRAFT) == 1
+    assert model.status["speculating"] is False
+    model.tick()
+    assert model.replicas(DRAFT) == 1, "the target still says that it may"
+    model.pods.values["target"]["speculation_allowed"] = 0.0
+    model.tick()
+    assert model.replicas(DRAFT) == 0
+    assert model.events[-2:] == ["SpeculationStopped", "ScaledDown"]
+    model.cluster.store.pod_gone(objects.pod("draft", suffix="r1-0"))
+    model.cluster.settle()
+    model.decision = because(target=1, draft=1)
+    model.tick()
+    assert model.replicas(DRAFT) == 1
+    assert model.cluster.kube.objects[CONTROL]["data"] == {"speculation": "off"}
+    model.follow_pods()
+    model.tick()
+    assert model.cluster.kube.objects[CONTROL]["data"] == {"speculation": "on"}
+
+
+def test_a_target_that_never_says_that_it_has_stopped_is_not_waited_for_for_ever(rig: Make) -> None:
+    model = rig(BOTH)
+    model.decision = because(target=1, draft=0, speculate=False)
+    model.tick()
+    model.tick(passes_s=timing.TOLD_S)
+    assert model.replicas(DRAFT) == 1
+    model.tick()
+    assert model.replicas(DRAFT) == 0
+
+
+@pytest.mark.parametrize("change", ["autoscaling", "draft"])
+def test_what_was_turned_off_is_turned_on_when_it_is_not_for_the_operator_to_say_any_more(
+    rig: Make, change: str
+) -> None:
+    model = rig(BOTH)
+    model.decision = because(target=1, speculate=False)
+    model.tick()
+    model.cluster.edit(lambda spec: spec.pop(change) and spec.get("autoscaling", {}).pop("draft", None))
+    model.cluster.settle()
+    model.decision = because(target=1, draft=0, speculate=False)
+    model.tick()
+    assert model.cluster.kube.objects[CONTROL]["data"] == {"speculation": "on"}
+    assert "speculating" not in model.status
+
+
+def test_a_paused_model_is_measured_and_left_alone(rig: Make) -> None:
+    model = rig(BOTH)
+    model.cluster.edit(lambda spec: spec.update(paused=True))
+    model.decision = because(target=3)
+    model.tick()
+    assert model.seen == []
+    found = {each["type"]: each["reason"] for each in model.status["conditions"]}
+    assert (found["ScalingActive"], found["MetricsAvailable"]) == ("Paused", "Read")
+
+
+def test_a_bad_spec_scales_nothing(rig: Make) -> None:
+    model = rig(BOTH)
+    model.tick()
+    model.cluster.edit(lambda spec: spec["target"].update(dtype="float7"))
+    model.cluster.settle()
+    model.decision = because(target=3)
+    model.tick()
+    assert model.replicas(TARGET) == 1
+
+
+def test_no_answer_is_told_and_decided_on_as_such(rig: Make) -> None:
+    model = rig(BOTH)
+    model.tick()
+    model.pods.silent = True
+    model.tick()
+    found = {each["type"]: each for each in model.status["conditions"]}
+    assert found["MetricsAvailable"]["status"] == "False"
+    assert "no answer within 5 s" in found["MetricsAvailable"]["message"]
+    assert (found["ScalingActive"]["status"], found["ScalingActive"]["reason"]) == ("False", "NoMetrics")
+    assert "SpeculationActive" not in found
+    assert model.seen[-1].signals is None
+    assert model.events[-1] == "ScalingHeld"
+    model.pods.silent = False
+    model.tick()
+    assert model.events[-1] == "ScalingActive"
+
+
+def test_what_the_server_does_not_take_is_tried_again_and_not_told(rig: Make) -> None:
+    model = rig(BOTH)
+    model.tick()
+    model.decision = because(target=2)
+
+    def refusing(verb: str) -> None:
+        if verb == "scale":
+            raise KubeError(403, "Forbidden", "PATCH …: no right to scale")
+
+    model.cluster.kube.before = refusing
+    model.tick()
+    assert "scalingDecisions" not in model.status
+    assert "ScaledUp" not in model.events
+    assert model.registry.get_sample_value("outrider_operator_scaling_failures_total") == 1
+    model.cluster.kube.before = lambda _: None
+    model.tick()
+    assert model.replicas(TARGET) == 2
+    assert model.events.count("ScaledUp") == 1
+
+
+def test_a_role_that_another_scales_is_left_to_it_and_shown_as_such(rig: Make) -> None:
+    model = rig(BOTH)
+    scaler = {
+        "metadata": {"namespace": "chat", "name": "by-cpu"},
+        "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "qwen-coder-draft"}},
+    }
+    model.cluster.store.scaler_seen(scaler)
+    model.decision = because(target=2, draft=2)
+    model.tick()
+    assert (model.replicas(TARGET), model.replicas(DRAFT)) == (2, 1)
+    assert model.seen[-1].others == {"draft": "HorizontalPodAutoscaler by-cpu"}
+    [found] = [each for each in model.status["conditions"] if each["type"] == "ScalingActive"]
+    assert (found["status"], found["reason"]) == ("False", "ScaledByOthers")
+    assert [role for role, _ in model.desired()] == ["target"]
+
+
+def test_only_the_latest_reason_is_a_series_and_none_of_a_model_that_is_gone(rig: Make) -> None:
+    model = rig(BOTH)
+    model.decision = because(target=2)
+    model.tick()
+    model.decision = because(target=2, code="WithinGoals")
+    model.tick()
+    assert model.desired() == {("target", "WithinGoals"): 2, ("draft", "DraftLoad"): 1}
+    model.cluster.store.model_gone(model.cluster.model)
+    model.queue.added.clear()
+    asyncio.run(model.loop.tick())
+    assert model.desired() == {}
+
+
+def test_a_refused_draft_is_asked_about_once(rig: Make) -> None:
+    model = rig()
+    model.pods.values["target"] |= {"draft_incompatible": 1.0, "draft_connected": 0.0}
+    draft = {"address": "10.1.2.3:50051", "state": "Incompatible", "reason": "tokenizers differ"}
+    model.pods.health = json.dumps({"speculation": {"drafts": [draft]}})
+    model.tick()
+    model.tick()
+    [found] = [each for each in model.status["conditions"] if each["type"] == "DraftCompatible"]
+    assert (found["status"], found["message"]) == ("False", "tokenizers differ")
+    assert model.pods.asked == ["/health"]
+    assert model.events[-1] == "DraftIncompatible"
+
+
+def test_what_goes_wrong_with_one_model_does_not_keep_the_others(rig: Make) -> None:
+    model = rig(BOTH)
+    broken = {**model.cluster.model, "metadata": {**model.cluster.model["metadata"], "name": "a", "uid": "a"}}
+    model.cluster.store.model_seen({**broken, "status": {"conditions": "none"}})
+    service = {**model.cluster.kube.objects[TARGET]}
+    owner = {"kind": "SpeculativeModel", "name": "a", "uid": "a", "controller": True}
+    metadata = {**service["metadata"], "name": "a-target", "uid": "x", "ownerReferences": [owner]}
+    model.cluster.store.child_seen({**service, "metadata": metadata, "status": {}})
+    model.decision = because(target=2)
+    model.tick()
+    assert model.replicas(TARGET) == 2
