@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.autoscale.report import name
+from benchmarks.autoscale.report import Json, name
 
 # Okabe and Ito's colours; marks besides, for those who do not tell them apart.
 MARKS = {
@@ -22,7 +21,7 @@ MARKS = {
 COLUMNS, CELL_IN, DPI = 4, 3.2, 120
 
 
-def draw(file: Path, runs: Sequence[Mapping[str, Any]]) -> None:
+def draw(file: Path, runs: Sequence[Json]) -> None:
     """Writes a PNG with a cell a case. Pale: what HPA and KPA come to with the goals that were not best."""
     columns = min(COLUMNS, len(runs))
     rows = math.ceil(len(runs) / columns)
