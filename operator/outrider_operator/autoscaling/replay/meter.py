@@ -13,7 +13,7 @@ from outrider_operator.autoscaling.observation import DraftTime, Signals, StepTi
 from outrider_operator.autoscaling.replay.counters import ITL_BOUNDS_S, TTFT_BOUNDS_S, Counters, cumulative
 from outrider_operator.autoscaling.replay.fleet import FleetSpec
 from outrider_operator.autoscaling.replay.pods import Pod, Reading
-from outrider_operator.local.rates import quantile_of
+from outrider_operator.measure.growth import quantile_of
 
 WINDOW_S = 60.0
 # Of a step's fitted time, one standard deviation.
