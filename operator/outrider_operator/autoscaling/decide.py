@@ -55,7 +55,7 @@ def decide(observation: Observation, policy: Policy, history: History, now_s: fl
 def _pace(observation: Observation, signals: Signals, policy: Policy, history: History) -> Pace | None:
     """What the targets do as they are: with drafts only where they were told so and drafts are ready."""
     known = history.known
-    if known.step_time is None:
+    if known.step_time is None or signals.max_sequences < 1:
         return None
     drafting = observation.speculating and observation.draft.ready > 0
     alone = policy.draft is None and bool(signals.path_acceptance)

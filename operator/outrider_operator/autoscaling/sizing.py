@@ -116,7 +116,8 @@ class Sizing:
         """What more targets share out evenly: places and KV blocks."""
         signals = self.signals
         share = signals.pods / targets
-        batch = signals.running / (signals.pods * signals.max_sequences) * share
+        places = signals.pods * signals.max_sequences
+        batch = signals.running / places * share if places else 0.0
         kv = signals.kv_usage * share
         return [
             Usage(batch / GOAL_BATCH, AFTER_REMOVAL, f"{percent(batch)} of the places taken"),

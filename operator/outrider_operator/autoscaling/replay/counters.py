@@ -23,7 +23,8 @@ TTFT_BOUNDS_S = (
 class Counters:
     """Of one target since it was ready.
 
-    sequence_steps: steps times the sequences they decoded. step_s, wait_s, plain_s, draft_s: as of a Step, summed up.
+    sequence_steps: steps times the sequences they decoded. step_s, wait_s, plain_s, draft_s: as of a Step,
+    summed up. gap_s: between the tokens of all sequences, summed up.
     trees: by (acceptance, depth), how many were verified. ttft, itl: observations by bucket, not cumulative.
     """
 
@@ -36,6 +37,7 @@ class Counters:
     wait_s: float = 0.0
     plain_s: float = 0.0
     draft_s: float = 0.0
+    gap_s: float = 0.0
     trees: dict[tuple[float, int], float] = field(default_factory=dict)
     ttft: list[float] = field(default_factory=lambda: [0.0] * len(TTFT_BOUNDS_S))
     itl: list[float] = field(default_factory=lambda: [0.0] * len(ITL_BOUNDS_S))

@@ -76,6 +76,8 @@ class Meter:
             acceptance_rate=_share(accepted, nodes),
             ttft_p95_s=quantile_of(cumulative(TTFT_BOUNDS_S, total.ttft), PERCENTILE),
             itl_p95_s=quantile_of(cumulative(ITL_BOUNDS_S, total.itl), PERCENTILE),
+            itl_mean_s=_share(total.gap_s, total.decoded_tokens),
+            chunk_tokens=float(self._fleet.target.chunk_tokens),
             draft_wait_share=_share(total.wait_s, total.step_s),
             draft_busy=min(1.0, rates["draft_s"] / drafts) if drafts else None,
         )

@@ -197,6 +197,7 @@ class Replica:
         counters.wait_s += count * step.wait_s
         counters.plain_s += count * step.plain_s
         counters.draft_s += count * step.draft_s
+        counters.gap_s += sequence_steps * step.seconds
         if step.tree_share:
             key = (step.acceptance, step.depth)
             counters.trees[key] = counters.trees.get(key, 0.0) + sequence_steps * step.tree_share

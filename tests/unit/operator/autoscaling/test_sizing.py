@@ -177,6 +177,10 @@ def test_what_was_measured_is_believed_up_to_twice_the_model() -> None:
     assert why.code == "BeyondModel"
 
 
+def test_targets_that_do_not_say_how_many_sequences_they_run_are_judged_by_what_was_measured() -> None:
+    assert decided(four(14.0, max_sequences=0, ttft_p95_s=3.0)).target_replicas == 6
+
+
 def test_at_the_bound_it_says_so() -> None:
     decision = decided(signals(chat(90.0), pods=12), pods=Pods(12, 12))
     why = decision.why("target")

@@ -46,6 +46,14 @@ def test_running_is_what_littles_law_says() -> None:
     assert signals.waiting == 0
 
 
+def test_the_mean_time_between_tokens_is_a_step_s_over_its_tokens() -> None:
+    """Alone, and beside a chunk of a prompt for a tenth of the time."""
+    signals = at_rest(accepting(0.0))
+    assert signals.itl_mean_s is not None
+    assert 0.0203 <= signals.itl_mean_s < 0.0203 * 1.3
+    assert signals.chunk_tokens == FLEET.target.chunk_tokens
+
+
 def test_acceptance_is_counted_by_depth_and_with_the_noise_of_counting() -> None:
     signals = at_rest()
     assert len(signals.path_acceptance) > 2
