@@ -39,6 +39,7 @@ def test_health_tells_why_the_draft_is_not_used(served: Served, http: httpx.Clie
             "placement": "Shared",
             "draft": {"state": "Incompatible", "model": "org/draft", "reason": "other tokenizer"},
             "drafts": [],
+            "allowed": True,
         },
     }
     served.report = replace(served.report, status="failed")
