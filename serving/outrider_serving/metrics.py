@@ -122,6 +122,7 @@ class TargetMetrics:
             "requests_arrived", "Requests that could be served, those included that the queue had no room for."
         )
         self._max_num_seqs = named.gauge("max_num_seqs", "Requests that run at once; more wait.")
+        self._max_batched_tokens = named.gauge("max_batched_tokens", "Tokens of a step, prompts' and trees', at most.")
         self._allowed = named.gauge("speculation_allowed", "0 while the target is told not to speculate, else 1.")
         self._allowed.set(1.0)
         self._step_time_s = named.labelled_gauge(
@@ -154,8 +155,9 @@ class TargetMetrics:
         """`allowed` is asked at each scrape."""
         self._allowed.set_function(lambda: float(allowed()))
 
-    def set_places(self, max_num_seqs: int) -> None:
+    def set_places(self, max_num_seqs: int, max_batched_tokens: int) -> None:
         self._max_num_seqs.set(max_num_seqs)
+        self._max_batched_tokens.set(max_batched_tokens)
 
     def record(self, report: StepFigures, goodput_gain: float) -> None:
         name = self._model_name

@@ -27,6 +27,8 @@ COUNTERS = frozenset(
         "spec_decode_num_draft_levels_total",
         "spec_decode_num_accepted_tokens_total",
         "draft_forward_seconds_total",
+        "inter_token_latency_seconds_sum",
+        "inter_token_latency_seconds_count",
     }
 )
 # By one label beside the model's name.
@@ -35,6 +37,7 @@ AVERAGED_GAUGES = frozenset({"num_requests_running", "num_requests_waiting", "kv
 LATEST_GAUGES = frozenset(
     {
         "max_num_seqs",
+        "max_batched_tokens",
         "speculation_goodput_gain",
         "speculation_allowed",
         "draft_connected",
@@ -46,6 +49,8 @@ LATEST_GAUGES = frozenset(
 )
 LABELLED_GAUGES = {"step_time_seconds": "tokens"}
 HISTOGRAMS = frozenset({"time_to_first_token_seconds", "inter_token_latency_seconds"})
+# Of a target that does not say: that of the resource.
+DEFAULT_CHUNK_TOKENS = 512.0
 WANTED = COUNTERS | LABELLED_COUNTERS.keys() | AVERAGED_GAUGES | LATEST_GAUGES | LABELLED_GAUGES.keys() | HISTOGRAMS
 
 
@@ -56,6 +61,7 @@ def signals(targets: Sequence[Readings], drafts: Sequence[Readings]) -> Signals 
         return None
     pairs = [pair for each in read for pair in pairwise(each)]
     trees = grown(pairs, "spec_decode_num_drafts_total")
+    chunk_tokens = max(each[-1].values.get("max_batched_tokens", DEFAULT_CHUNK_TOKENS) for each in read)
     return Signals(
         window_s=max(map(_length_s, read)),
         pods=len(read),
@@ -66,7 +72,7 @@ def signals(targets: Sequence[Readings], drafts: Sequence[Readings]) -> Signals 
         waiting=sum(_mean(each, "num_requests_waiting") for each in read),
         kv_usage=fmean(_mean(each, "kv_cache_usage_perc") for each in read),
         max_sequences=int(max(each[-1].values.get("max_num_seqs", 0.0) for each in read)),
-        step_time=_step_time([each[-1] for each in read]),
+        step_time=_step_time([each[-1] for each in read], chunk_tokens),
         draft_time=_draft_time([each[-1] for each in drafts if each]),
         path_acceptance=_path_acceptance(pairs, trees),
         nodes_per_depth=share(pairs, "spec_decode_num_draft_tokens_total", "spec_decode_num_draft_levels_total") or 1.0,
@@ -75,6 +81,8 @@ def signals(targets: Sequence[Readings], drafts: Sequence[Readings]) -> Signals 
         acceptance_rate=figures.acceptance_rate(pairs),
         ttft_p95_s=figures.ttft_p95_s(pairs),
         itl_p95_s=figures.itl_p95_s(pairs),
+        itl_mean_s=share(pairs, "inter_token_latency_seconds_sum", "inter_token_latency_seconds_count"),
+        chunk_tokens=chunk_tokens,
         draft_wait_share=figures.draft_wait_share(pairs),
         draft_busy=_busy(drafts),
     )
@@ -120,15 +128,15 @@ def _mean(readings: Readings, gauge: str) -> float:
     return fmean(each.values.get(gauge, 0.0) for each in readings)
 
 
-def _step_time(latest: Sequence[Scrape]) -> StepTime | None:
+def _step_time(latest: Sequence[Scrape], chunk_tokens: float) -> StepTime | None:
     """The mean of what the targets have fitted, at every width at which one has."""
     fitted = [each for each in map(_fitted, latest) if each is not None]
     if not fitted:
         return None
     widths = sorted({tokens for each in fitted for tokens, _ in each.curve})
     curve = tuple((tokens, fmean(each.of(tokens) for each in fitted)) for tokens in widths)
-    (narrow, first_s), (wide, last_s) = curve[0], curve[-1]
-    # Prompts fill steps up to the widest; between the two ends a token costs the same as another.
+    # A chunk of a prompt fills a step; between one token and that many, one costs the same as another.
+    (narrow, first_s), (wide, last_s) = curve[0], next((at for at in curve if at[0] >= chunk_tokens), curve[-1])
     per_token_s = (last_s - first_s) / (wide - narrow) if wide > narrow else first_s / narrow
     return StepTime(curve, fmean(each.sequence_s for each in fitted), max(0.0, per_token_s))
 

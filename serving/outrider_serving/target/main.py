@@ -251,7 +251,7 @@ async def _serve(
     registry = CollectorRegistry()
     step_time = role.forwards.step_time
     metrics = TargetMetrics(registry, role.model_name)
-    metrics.set_places(scheduler.max_num_seqs)
+    metrics.set_places(scheduler.max_num_seqs, scheduler.max_batched_tokens)
     metrics.follow_step_time(step_time)
     metrics.follow_permission(lambda: permission.allowed)
     fleet = _fleet(role, policy, drafts, access.identity) if drafts else None

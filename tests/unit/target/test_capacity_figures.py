@@ -39,7 +39,7 @@ def test_places_and_permission_are_told() -> None:
     scraped, allowed = Scraped(), [True]
     metrics = TargetMetrics(scraped.registry, "R")
     assert scraped.value("speculation_allowed") == 1, "unless it is told otherwise"
-    metrics.set_places(16)
+    metrics.set_places(16, 512)
     metrics.follow_permission(lambda: allowed[0])
     assert (scraped.value("max_num_seqs"), scraped.value("speculation_allowed")) == (16, 1)
     allowed[0] = False

@@ -87,6 +87,7 @@ def test_what_a_real_targets_steps_come_to() -> None:
     assert found.gain == pytest.approx(1.4)
     assert found.draft_wait_share == pytest.approx(0.25)
     assert found.itl_p95_s == pytest.approx(0.04 + 0.95 * 0.01)
+    assert found.itl_mean_s == pytest.approx(0.045)
     assert found.ttft_p95_s is None
 
 
@@ -112,6 +113,15 @@ def test_the_step_times_of_targets_are_averaged_at_every_width_that_one_has_fitt
     assert dict(found.step_time.curve) == pytest.approx({1.0: 0.03, 51.0: (0.07 + 0.14) / 2, 101.0: (0.12 + 0.24) / 2})
     assert found.step_time.sequence_s == pytest.approx(0.001)
     assert found.step_time.prefill_token_s == pytest.approx((0.18 - 0.03) / 100)
+
+
+def test_a_token_of_a_prompt_costs_what_the_step_grows_by_up_to_a_chunk() -> None:
+    curve = {"step_time_seconds{1}": 0.02, "step_time_seconds{256}": 0.071, "step_time_seconds{4096}": 9.0}
+    found = signals([target(max_batched_tokens=200, **curve)], [])
+    assert found is not None
+    assert found.chunk_tokens == 200
+    assert found.step_time is not None
+    assert found.step_time.prefill_token_s == pytest.approx(0.051 / 255)
 
 
 def test_targets_that_have_fitted_nothing_have_no_step_time() -> None:
