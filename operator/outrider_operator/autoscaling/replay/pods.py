@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from outrider_operator.autoscaling.observation import Pods
+from outrider_operator.autoscaling.pods import HOPELESS_AFTER
 from outrider_operator.autoscaling.replay.counters import Counters
 from outrider_operator.autoscaling.replay.replica import Replica
-
-# No pod of the defaults takes so long: what does waits for something that does not come.
-STUCK_S = 600.0
 
 
 class State(Enum):
@@ -86,9 +84,10 @@ class Pool:
         return self.gpus * len(self.of(State.STARTING, State.READY, State.DRAINING))
 
     def observed(self, now_s: float) -> Pods:
-        """As the operator would count them."""
+        """As the operator counts them."""
         coming = self.of(State.PENDING, State.STARTING)
-        stuck = sum(now_s - pod.created_s > STUCK_S for pod in coming)
+        hopeless_s = HOPELESS_AFTER.total_seconds()
+        stuck = sum(pod.state is State.PENDING and now_s - pod.created_s > hopeless_s for pod in coming)
         return Pods(wanted=self.wanted, ready=len(self.ready), starting=len(coming) - stuck, stuck=stuck)
 
     def want(self, replicas: int, now_s: float) -> list[Pod]:
