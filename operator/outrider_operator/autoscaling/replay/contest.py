@@ -48,12 +48,14 @@ class Contest:
 
     def hpa(self, goal: float) -> Result:
         """goal: of a pod's sequences, the share that is to be in use."""
-        return self._run("hpa", f"goal {goal:.0%}", Hpa(self._requests(goal), self.policy.target), self.start)
+        return self._run("hpa", f"goal {100 * goal:g} %", Hpa(self._requests(goal), self.policy.target), self.start)
 
     def kpa(self, goal: float) -> Result:
         """goal: of a pod's sequences, the share that is to be in use."""
         bounds = self.policy.target
-        return self._run("kpa", f"goal {goal:.0%}", Kpa(self._requests(goal), bounds.least, bounds.most), self.start)
+        return self._run(
+            "kpa", f"goal {100 * goal:g} %", Kpa(self._requests(goal), bounds.least, bounds.most), self.start
+        )
 
     def fixed(self, replicas: int) -> Result:
         setting = "1 target" if replicas == 1 else f"{replicas} targets"
