@@ -32,7 +32,7 @@ from outrider_serving.target.control import SpeculationControl
 from outrider_serving.target.draft_fleet import DraftFleet
 from outrider_serving.target.drafters import Drafter, NoDraft
 from outrider_serving.target.engine import TargetEngine
-from outrider_serving.target.names import host_and_port
+from outrider_serving.target.names import certified_host, check_name
 from outrider_serving.target.remote import RemoteDrafter
 from outrider_serving.target.scheduler import Scheduler
 from outrider_serving.target.speculation import Speculation, SpeculationPolicy
@@ -42,8 +42,8 @@ from outrider_serving.tls import BadCertificate, ServingCertificate
 log = structlog.get_logger()
 
 PROGRAM = "outrider-target"
-# Streams that run when the process is told to end may finish for this long.
-DRAIN_S = 20
+# Streams that run when the process is told to end may finish for this long: nearly all that its pod has for it.
+DRAIN_S = 110
 app = typer.Typer(add_completion=False)
 
 
@@ -91,7 +91,8 @@ def serve(
         list[str] | None,
         typer.Option(
             "--draft",
-            help="HOST:PORT of a draft; may be repeated, and a name with several addresses is several. Absent: none.",
+            help="HOST:PORT of a draft; may be repeated, and a name with several addresses is several. "
+            "file:///PATH: those that the file lists, followed as it changes. Absent: none.",
         ),
     ] = None,
     placement: Annotated[
@@ -209,7 +210,7 @@ def _access(identity: Path | None, api_keys: Path | None, tls: Path | None) -> A
 def _check_names(drafts: list[str]) -> None:
     for name in drafts:
         try:
-            host_and_port(name)
+            check_name(name)
         except ValueError as error:
             raise FlagError("--draft", str(error)) from None
 
@@ -227,7 +228,7 @@ def _fleet(role: Role, policy: SpeculationPolicy, drafts: list[str], identity: I
     def connect(
         address: str, name: str, changed: threading.Condition, on_leaving: Callable[[], object]
     ) -> RemoteDrafter:
-        host, _ = host_and_port(name)
+        host = certified_host(name, address)
         return RemoteDrafter(
             address, fingerprint, role.runner.vocabulary_size, shape, changed, on_leaving, identity, host
         )
