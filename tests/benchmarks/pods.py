@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 from outrider_operator.api.v1alpha1 import SpeculativeModel
 from outrider_operator.local.cores import machine_cores
-from outrider_operator.local.plan import DraftPorts, Machine, plan_run
+from outrider_operator.local.files import replace_file
+from outrider_operator.local.plan import Machine, Ports, plan_run
 from outrider_operator.local.ports import LOOPBACK
 from outrider_operator.local.role import Phase, Role
 
@@ -39,19 +40,20 @@ class Pods:
 
         Raises LocalError when a command is not installed or the cores do not suffice.
         """
-        ports = _free_ports(3)
+        http, draft_grpc, draft_http = _free_ports(3)
         machine = Machine(
-            target_port=ports[0],
-            drafts=[DraftPorts(*ports[1:])],
             mirror=mirror,
             cores=machine_cores(),
-            folder=folder,
+            folder=folder / model.metadata.name,
             user_env=os.environ,
         )
-        self.plan = plan_run(model, machine)
-        processes = self.plan.processes
+        self.plan = replace(plan_run(model, machine), port=http)
+        ports = {"target": Ports(http), "draft": Ports(draft_http, draft_grpc)}
+        processes = [template.process(1, ports[template.role]) for template in self.plan.templates]
+        addresses = [process.grpc_address for process in processes if process.grpc_address is not None]
+        replace_file(self.plan.drafts_file, "\n".join(addresses))
         if cores is not None:
-            processes = tuple(replace(process, cores=tuple(cores)) for process in processes)
+            processes = [replace(process, cores=tuple(cores)) for process in processes]
         self._changed = asyncio.Event()
         # The draft first: what each measures of itself before it is ready is true only while the other is idle.
         self._roles = [

@@ -65,6 +65,19 @@ def ask_one_at_a_time(url: str, requests: Sequence[dict[str, Any]]) -> list[Answ
         return [_whole(openai.chat.completions.create(**asked)) for asked in requests]
 
 
+def ask_streamed(openai: OpenAI, asked: dict[str, Any]) -> Answer:
+    """One answer, streamed."""
+    text, reason, usage = "", None, None
+    streamed: dict[str, Any] = {**asked, "stream": True, "stream_options": {"include_usage": True}}
+    for chunk in openai.chat.completions.create(**streamed):
+        for choice in chunk.choices:
+            text += choice.delta.content or ""
+            reason = choice.finish_reason or reason
+        usage = chunk.usage or usage
+    assert usage is not None, f"the stream broke off after {text!r}"
+    return Answer(text, reason, usage.prompt_tokens, usage.completion_tokens)
+
+
 def ask_at_once(
     url: str, requests: Sequence[dict[str, Any]], on_chunk: Callable[[ChatCompletionChunk], None] = lambda _: None
 ) -> list[Answer]:

@@ -39,9 +39,13 @@ class Up(Run):
         self._mark = uuid.uuid4().hex
         self._http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
 
-    def start(self) -> Self:
-        command = [str(Path(sys.executable).with_name("outrider")), "up", str(self.file), "--log-dir", str(self.logs)]
-        self.launch(command, os.environ | {MARK: self._mark})
+    def start(self, hurried: bool = False) -> Self:
+        """hurried: see hurried.py; figures and decisions come as JSON then."""
+        outrider = [str(Path(sys.executable).with_name("outrider"))]
+        if hurried:
+            outrider = [sys.executable, str(Path(__file__).with_name("hurried.py"))]
+        arguments = ["up", str(self.file), "--log-dir", str(self.logs), *(["--json"] if hurried else [])]
+        self.launch([*outrider, *arguments], os.environ | {MARK: self._mark})
         return self
 
     def ready(self) -> Self:
@@ -86,6 +90,18 @@ class Up(Run):
         [found] = [process for process in self.processes() if f"outrider-{role}" in " ".join(_command(process))]
         return found
 
+    def replicas(self, role: str) -> int:
+        """The processes of a role, those included that load or drain."""
+        return sum(f"outrider-{role}" in " ".join(_command(process)) for process in self.processes())
+
+    def decisions(self) -> list[dict[str, Any]]:
+        """What the autoscaler has decided, the oldest first; of a run whose output is JSON."""
+        found: dict[tuple[object, ...], dict[str, Any]] = {}
+        for line in self.lines():
+            for decision in reversed(json.loads(line)["decisions"]):
+                found.setdefault(tuple(decision.values()), decision)
+        return list(found.values())
+
     def processes(self) -> list[psutil.Process]:
         """Every process of this run that is there now: `outrider` itself, the roles, and whatever they started."""
         return [process for process in psutil.process_iter() if _mark(process) == self._mark]
@@ -119,9 +135,9 @@ class Up(Run):
 
 
 @contextmanager
-def running(folder: Path, resource: Resource) -> Iterator[Up]:
+def running(folder: Path, resource: Resource, hurried: bool = False) -> Iterator[Up]:
     """A run that is ready, and ended by Ctrl-C afterwards."""
-    up = Up(folder, resource).start()
+    up = Up(folder, resource).start(hurried)
     try:
         yield up.ready()
     except BaseException:

@@ -2,15 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import httpx
 
+from outrider_operator.autoscaling import timing
 from outrider_operator.local.rates import DraftRates, TargetRates, draft_rates, target_rates
 from outrider_operator.local.role import Phase, Role, RoleStatus
 from outrider_operator.measure.links import DraftLink, parse_links
-from outrider_operator.measure.scrape import parse_scrape
+from outrider_operator.measure.scrape import Scrape, parse_scrape
 from outrider_operator.measure.window import Window
 
 TIMEOUT_S = 2.0
@@ -20,22 +21,39 @@ TIMEOUT_S = 2.0
 class RoleView:
     """One row of the table."""
 
-    name: str  # target, draft, or of several drafts draft-1, draft-2 …
+    name: str  # target, draft, or of several draft-1, draft-2 …
     status: RoleStatus
     rates: TargetRates | DraftRates | None = None  # None: nothing measured yet
-    link: DraftLink | None = None  # of a draft, once the target speaks of it
+    link: DraftLink | None = None  # of a draft, once a target speaks of it
 
     @property
     def is_target(self) -> bool:
-        return self.name == "target"
+        return self.name.startswith("target")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The readings of one role."""
+
+    shown: Window = field(default_factory=Window)
+    decided: Window = field(default_factory=lambda: Window(timing.WINDOW_S))
+
+    def add(self, scrape: Scrape) -> None:
+        self.shown.add(scrape)
+        self.decided.add(scrape)
+
+    def clear(self) -> None:
+        self.shown.clear()
+        self.decided.clear()
 
 
 class Observer:
-    """Reads /metrics of every role and /health of the target."""
+    """Reads /metrics of every role and /health of the targets."""
 
-    def __init__(self, roles: Iterable[Role]) -> None:
-        self._roles = {role.plan.name: role for role in roles}
-        self._windows = {name: Window() for name in self._roles}
+    def __init__(self, roles: Callable[[], Sequence[Role]]) -> None:
+        """roles: those that run now."""
+        self._roles = roles
+        self._kept: dict[Role, Kept] = {}
         self._links: dict[str, DraftLink] = {}
         self._client = httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False)
 
@@ -45,44 +63,62 @@ class Observer:
 
     async def read(self) -> None:
         """Takes one reading of everything that answers."""
-        await asyncio.gather(*(self._scrape(role) for role in self._roles.values()), self._read_links())
+        roles = self._roles()
+        self._kept = {role: self._kept.get(role, Kept()) for role in roles}
+        targets = [role for role in roles if role.plan.role == "target" and role.status.phase is Phase.READY]
+        links = asyncio.gather(*map(self._read_links, targets))
+        await asyncio.gather(links, *map(self._scrape, roles))
+        self._links = _worst(links.result())
 
     def views(self) -> list[RoleView]:
-        """The rows as last read, the target first."""
-        return [self._view(name, role) for name, role in self._roles.items()]
+        """The rows as last read, the targets first."""
+        return [self._view(role) for role in self._roles()]
 
-    def _view(self, name: str, role: Role) -> RoleView:
-        ends = self._windows[name].ends()
-        if name == "target":
-            return RoleView(name, role.status, target_rates(*ends) if ends else None)
+    def readings(self, role: str) -> list[tuple[Scrape, ...]]:
+        """Of each ready process of a role those of the last minute, the oldest first."""
+        ready = [each for each in self._roles() if each.plan.role == role and each.status.phase is Phase.READY]
+        return [self._kept[each].decided.readings() for each in ready if each in self._kept]
+
+    def _view(self, role: Role) -> RoleView:
+        kept = self._kept.get(role)
+        ends = kept.shown.ends() if kept is not None else None
+        if role.plan.role == "target":
+            return RoleView(role.plan.name, role.status, target_rates(*ends) if ends else None)
         link = self._links.get(role.plan.grpc_address or "")
-        return RoleView(name, role.status, draft_rates(*ends) if ends else None, link)
+        return RoleView(role.plan.name, role.status, draft_rates(*ends) if ends else None, link)
 
     async def _scrape(self, role: Role) -> None:
-        window = self._windows[role.plan.name]
-        if role.status.phase is not Phase.READY:
-            window.clear()
+        kept = self._kept[role]
+        if role.status.phase not in (Phase.READY, Phase.DRAINING):
+            kept.clear()
             return
         run = role.status.run
         text = await self._get(f"{role.plan.http_url}/metrics")
         if text is not None:
             try:
-                window.add(parse_scrape(text.text, time.monotonic(), run))
+                kept.add(parse_scrape(text.text, time.monotonic(), run))
             except ValueError:
-                window.clear()
+                kept.clear()
 
-    async def _read_links(self) -> None:
-        target = self._roles["target"]
-        answer = None
-        if target.status.phase is Phase.READY:
-            answer = await self._get(f"{target.plan.http_url}/health")
+    async def _read_links(self, target: Role) -> dict[str, DraftLink]:
+        answer = await self._get(f"{target.plan.http_url}/health")
         try:
-            self._links = parse_links(answer.json()) if answer is not None else {}
+            return parse_links(answer.json()) if answer is not None else {}
         except ValueError:
-            self._links = {}
+            return {}
 
     async def _get(self, url: str) -> httpx.Response | None:
         try:
             return await self._client.get(url)
         except httpx.HTTPError:
             return None
+
+
+def _worst(links: Iterable[Mapping[str, DraftLink]]) -> dict[str, DraftLink]:
+    """What the targets say of each draft; where they differ, what is not as it should be."""
+    said: dict[str, DraftLink] = {}
+    for of_target in links:
+        for address, link in of_target.items():
+            if address not in said or said[address].state == "Connected":
+                said[address] = link
+    return said

@@ -1,6 +1,8 @@
-"""From a model to everything that `outrider up` is going to start. Pure: what the machine has is passed in.
+"""From a model to everything that `outrider up` may start. Pure: what the machine has is passed in.
 
-The objects are those of `outrider render`, built for a Platform whose network is this machine's loopback.
+The objects are those of `outrider render`, built for a Platform whose network is this machine's loopback. How many
+processes run may change, so a plan has a template for each role: a process of any number is planned from it as soon
+as it has ports.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,16 +10,74 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from outrider_operator.api.v1alpha1 import Draft, PodTemplate, SpeculativeModel, Target
+from outrider_operator.autoscaling.asked import Asked, asked
 from outrider_operator.local.cores import assign_cores, share_cores
 from outrider_operator.local.errors import LocalError
 from outrider_operator.local.pod import ProcessPlan, plan_process
 from outrider_operator.local.ports import LOOPBACK
 from outrider_operator.resources.build import build
+from outrider_operator.resources.control import SPECULATION
+from outrider_operator.resources.names import control_name
 from outrider_operator.resources.placement import Placement, draft_in_use, placement, whole_cpus
 from outrider_operator.resources.platform import Network, Platform
 from outrider_operator.resources.pod import Object
+from outrider_operator.resources.scaling import initial_replicas, scaled_roles
 
 LOCAL_SCHEMES = ("hf", "file")
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where one process listens. grpc: a draft's alone."""
+
+    http: int
+    grpc: int = Network.draft_port
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this machine gives to the run."""
+
+    mirror: str | None
+    cores: Sequence[int]
+    folder: Path  # private to the run, removed after it
+    user_env: Mapping[str, str]
+
+    @property
+    def drafts_file(self) -> Path:
+        """Where the targets read the addresses of the drafts that run, one a line."""
+        return self.folder / "drafts"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many processes of a role run: at first, and at most."""
+
+    first: int
+    most: int
+
+
+@dataclass(frozen=True)
+class Template:
+    """One role. Its processes differ in number, ports and cores."""
+
+    role: str  # target or draft
+    counts: Counts
+    model: SpeculativeModel  # without what only a cluster has
+    machine: Machine
+    cores: tuple[tuple[int, ...], ...] = ()  # of each process in turn; empty: all of the machine's
+
+    def name(self, number: int) -> str:
+        """What the process of that number is called, from 1 on; where there is never a second it needs none."""
+        return self.role if self.counts.most <= 1 else f"{self.role}-{number}"
+
+    def process(self, number: int, ports: Ports) -> ProcessPlan:
+        """The process of that number. One beyond the most there are to be (another one still ends) shares its cores."""
+        platform = _platform(self.machine, local_network(ports, self.machine.drafts_file))
+        deployment = _deployments(self.model, platform)[self.role]
+        made = plan_process(self.name(number), deployment, self.machine.folder, self.machine.user_env)
+        cores = self.cores[(number - 1) % len(self.cores)] if self.cores else None
+        return replace(made, number=number, cores=cores)
 
 
 @dataclass(frozen=True)
@@ -25,50 +85,39 @@ class Plan:
     """What is going to run."""
 
     name: str  # what requests call the model
-    url: str  # of the OpenAI-compatible API's root
-    processes: tuple[ProcessPlan, ...]  # the target first, then a process for each replica of the draft
+    port: int  # of the OpenAI-compatible API
+    templates: tuple[Template, ...]  # the target first
+    drafts_file: Path
+    speculation_file: Path  # where the targets read whether they may speculate
+    asked: Asked  # what is scaled, if anything is
     notes: tuple[str, ...]  # what differs from the resource here, a line each
 
+    @property
+    def url(self) -> str:
+        """The API's root."""
+        return f"http://{LOOPBACK}:{self.port}"
 
-@dataclass(frozen=True)
-class DraftPorts:
-    """Where one draft listens."""
+    @property
+    def has_service(self) -> bool:
+        """Whether clients reach the targets through a Service. One that stays alone listens on the port itself."""
+        return self.template("target").counts.most > 1
 
-    grpc: int
-    http: int
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What this machine gives to the run."""
-
-    target_port: int
-    drafts: Sequence[DraftPorts]  # one for each draft that is to run
-    mirror: str | None
-    cores: Sequence[int]
-    folder: Path  # private to the run, removed after it
-    user_env: Mapping[str, str]
+    def template(self, role: str) -> Template:
+        """Raises KeyError for a role that the run does not have."""
+        return {template.role: template for template in self.templates}[role]
 
 
-def local_network(target_port: int, drafts: Sequence[DraftPorts], draft: int = 0) -> Network:
-    """The network of the target and of the draft of that index, of all drafts that run.
-
-    Everything is on the loopback: models served on a laptop are not for its whole network.
+def local_network(ports: Ports, drafts_file: Path) -> Network:
+    """The network of one process. Everything is on the loopback: models served on a laptop are not for its whole
+    network.
     """
-    own = drafts[draft] if drafts else DraftPorts(Network.draft_port, Network.draft_http_port)
     return Network(
         listen_host=LOOPBACK,
-        target_port=target_port,
-        draft_port=own.grpc,
-        draft_http_port=own.http,
-        local_drafts=tuple(f"{LOOPBACK}:{ports.grpc}" for ports in drafts),
+        target_port=ports.http,
+        draft_port=ports.grpc,
+        draft_http_port=ports.http,
+        local_drafts=(f"file://{drafts_file}",),
     )
-
-
-def drafts_in_use(model: SpeculativeModel) -> int:
-    """How many drafts run: a process for each replica."""
-    draft = draft_in_use(model)
-    return 0 if draft is None else draft.replicas
 
 
 def plan_run(model: SpeculativeModel, machine: Machine) -> Plan:
@@ -77,25 +126,40 @@ def plan_run(model: SpeculativeModel, machine: Machine) -> Plan:
     Raises LocalError when the model needs what only a cluster has, or more cores than there are.
     """
     notes = _notes(model)
-    drafts = drafts_in_use(model)
-    if drafts == 0:  # placement and all else as if the resource had none
+    model = _with_a_target(model)
+    counts = {role: _counts(model, role) for role in _roles(model)}
+    if "draft" in counts and counts["draft"].most == 0:  # placement and all else as if the resource had none
         model = model.model_copy(update={"spec": model.spec.model_copy(update={"draft": None})})
+        del counts["draft"]
     model = _without_cluster(model)
     for role, spec in _roles(model).items():
         _refuse_cluster_storage(role, spec.model.uri)
-    names = ["draft"] if drafts == 1 else [f"draft-{number}" for number in range(1, drafts + 1)]
-    networks = [local_network(machine.target_port, machine.drafts[:drafts], index) for index in range(max(drafts, 1))]
-    built = [_deployments(model, _platform(machine, network)) for network in networks]
-    pods = [("target", built[0]["target"]), *((name, built[index]["draft"]) for index, name in enumerate(names))]
-    cores = _pinning(model, names, machine.cores)
-    processes = tuple(
-        replace(plan_process(name, deployment, machine.folder, machine.user_env), cores=cores.get(name))
-        for name, deployment in pods
+    cores = _pinning(model, counts, machine.cores)
+    notes += [_shared_cores_note(role, counts[role], each) for role, each in cores.items() if _are_shared(each)]
+    templates = tuple(
+        Template(role, counts[role], model, machine, tuple(cores.get(role, ()))) for role in _roles(model)
     )
-    if drafts > 1 and names[0] in cores and cores[names[0]] == cores[names[1]]:
-        notes.append(_shared_cores_note(drafts, len(cores[names[0]])))
-    url = f"http://{LOOPBACK}:{machine.target_port}"
-    return Plan(model.metadata.name, url, processes, tuple(notes))
+    return Plan(
+        name=model.metadata.name,
+        port=model.spec.endpoint.port,
+        templates=templates,
+        drafts_file=machine.drafts_file,
+        speculation_file=machine.folder / control_name(model) / SPECULATION,
+        asked=asked(model),
+        notes=tuple(notes),
+    )
+
+
+def _counts(model: SpeculativeModel, role: str) -> Counts:
+    first = initial_replicas(model, role)
+    scaling = getattr(model.spec.autoscaling, role) if role in scaled_roles(model) else None
+    return Counts(first, first if scaling is None else scaling.max_replicas)
+
+
+def _with_a_target(model: SpeculativeModel) -> SpeculativeModel:
+    """The model with one target at least: the run stands on it."""
+    target = model.spec.target.model_copy(update={"replicas": max(1, model.spec.target.replicas)})
+    return model.model_copy(update={"spec": model.spec.model_copy(update={"target": target})})
 
 
 def _without_cluster(model: SpeculativeModel) -> SpeculativeModel:
@@ -142,28 +206,36 @@ def _refuse_cluster_storage(role: str, uri: str) -> None:
         )
 
 
-def _pinning(model: SpeculativeModel, drafts: Sequence[str], available: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """The cores of each process that has its own. Roles that share hardware take turns on all of it.
+def _pinning(
+    model: SpeculativeModel, counts: Mapping[str, Counts], available: Sequence[int]
+) -> dict[str, list[tuple[int, ...]]]:
+    """The cores of each process of a role that has its own. Roles that share hardware take turns on all of it.
 
-    Of several drafts each has its own where there are enough; else they share what the target leaves.
+    One of each role must fit. Of several each has its own where there are enough, the targets before the drafts; else
+    they share what there is for their role.
     """
     if placement(model) is not Placement.OWN:
         return {}
-    asked = {role: whole_cpus(spec.resources) for role, spec in _roles(model).items()}
-    wanted = {role: cpus for role, cpus in asked.items() if cpus is not None}
-    cores = assign_cores(available, wanted)
-    if "draft" not in wanted:
-        return cores
-    left = available[len(cores.get("target", ())) :]
-    of_drafts = dict(zip(drafts, share_cores(left, wanted["draft"], len(drafts)), strict=True))
-    return {role: cpus for role, cpus in cores.items() if role == "target"} | of_drafts
+    requested = {role: whole_cpus(spec.resources) for role, spec in _roles(model).items()}
+    wanted = {role: cpus for role, cpus in requested.items() if cpus is not None}
+    assign_cores(available, wanted)
+    cores: dict[str, list[tuple[int, ...]]] = {}
+    left = list(available)
+    for role, each in wanted.items():
+        for_others = sum(cpus for other, cpus in wanted.items() if other not in cores and other != role)
+        cores[role] = share_cores(left[: len(left) - for_others], each, counts[role].most)
+        left = [core for core in left if all(core not in taken for taken in cores[role])]
+    return cores
+
+
+def _are_shared(cores: Sequence[tuple[int, ...]]) -> bool:
+    return len(set(cores)) < len(cores)
 
 
 def _notes(model: SpeculativeModel) -> list[str]:
     notes = []
-    replicas = model.spec.target.replicas
-    if replicas != 1:
-        notes.append(f"spec.target.replicas: {replicas} asked for; one target runs on this machine")
+    if model.spec.target.replicas == 0:
+        notes.append("spec.target.replicas: 0 asked for; one target runs on this machine")
     if model.spec.draft is not None and draft_in_use(model) is None:
         notes.append("spec.speculation.mode: Off, so the draft is not started")
     elif model.spec.draft is not None and model.spec.draft.replicas == 0:
@@ -189,8 +261,7 @@ def _notes_on_the_cluster(model: SpeculativeModel) -> list[str]:
     return notes
 
 
-def _shared_cores_note(drafts: int, cores: int) -> str:
-    return (
-        f"spec.draft.replicas: {drafts} drafts share the CPUs that the target leaves, {cores};"
-        " ask for fewer replicas or CPUs to give each its own"
-    )
+def _shared_cores_note(role: str, counts: Counts, cores: Sequence[tuple[int, ...]]) -> str:
+    field = f"spec.{role}.replicas" if counts.first == counts.most else f"spec.autoscaling.{role}.maxReplicas"
+    cpus = "1 CPU" if len(cores[0]) == 1 else f"{len(cores[0])} CPUs"
+    return f"{field}: {counts.most} {role}s share {cpus}; ask for fewer replicas or CPUs to give each its own"

@@ -1,4 +1,4 @@
-"""From a Deployment, as rendered, to the one process that stands for its pod here. Pure.
+"""From a Deployment, as rendered, to the one process that stands for one of its pods here. Pure.
 
 Command, args and env are taken over as they are. The exceptions are places: a path below a mounted emptyDir
 becomes one in a private folder, a mounted ConfigMap a folder of the run that all pods share, and the Hugging Face
@@ -38,14 +38,21 @@ class ProcessPlan:
     env: dict[str, str]  # what is set on top of the user's environment
     folders: tuple[Path, ...]  # to be made before the start
     probe: Probe
-    grace_s: float
-    grpc_address: str | None = None  # where a draft is reached by the target
+    ports: Mapping[str, int]  # by their name in the container: http, and of a draft grpc
+    grace_s: float  # from being asked to end until it is killed, when the whole run ends
+    drain_s: float  # the same, when it ends alone: what its pod has
+    number: int = 1  # of those of its role
     cores: tuple[int, ...] | None = None  # None: all of the machine's
 
     @property
     def http_url(self) -> str:
         """The root of the role's HTTP: /health and /metrics are below it."""
         return self.probe.url.split("/", 3)[0] + "//" + self.probe.url.split("/", 3)[2]
+
+    @property
+    def grpc_address(self) -> str | None:
+        """Where a draft is reached by targets."""
+        return f"{LOOPBACK}:{self.ports['grpc']}" if "grpc" in self.ports else None
 
 
 def plan_process(
@@ -57,9 +64,9 @@ def plan_process(
     """
     pod = deployment["spec"]["template"]["spec"]
     [container] = pod["containers"]
-    ports = _named_ports(container)
     own = local_mounts(pod, container, private_folder / name)
     shared = config_mounts(pod, container, private_folder)
+    drain_s = float(pod.get("terminationGracePeriodSeconds", DEFAULT_GRACE_S))
     return ProcessPlan(
         name=name,
         role=container["name"],
@@ -67,8 +74,9 @@ def plan_process(
         env=local_env(container, own, user_env),
         folders=(*own.values(), *shared.values()),
         probe=_probe(container),
-        grace_s=min(LONGEST_GRACE_S, float(pod.get("terminationGracePeriodSeconds", DEFAULT_GRACE_S))),
-        grpc_address=f"{LOOPBACK}:{ports['grpc']}" if "grpc" in ports else None,
+        ports=_named_ports(container),
+        grace_s=min(LONGEST_GRACE_S, drain_s),
+        drain_s=drain_s,
     )
 
 

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +31,7 @@ class Phase(StrEnum):
     LOADING = "loading model"  # it answers, and says that it is not ready
     READY = "ready"
     NOT_READY = "not ready"  # was ready, its probe fails now
+    DRAINING = "draining"  # not wanted any more; what it serves goes on until it has ended
     WAITING = "restarting"  # ended; will be started again
     FAILED = "failed"  # ended; starting it again is pointless
     STOPPED = "stopped"  # ended because it was asked to
@@ -64,14 +65,20 @@ class Role:
         self.log = log
         self.status = RoleStatus()
         self.ever_ready = False
+        self.unready_since_s: float | None = time.monotonic()  # None while it is ready
+        self.settled = asyncio.Event()  # it was ready once, or its start has failed
         self._argv = (find_command(plan.argv[0]), *plan.argv[1:])
         self._env = env
         self._on_change = on_change
         self._process: Process | None = None
         self._stopping = asyncio.Event()
 
-    async def supervise(self) -> None:
-        """Keeps the process running until `stop` or until starting it is pointless."""
+    async def supervise(self, after: Iterable["Role"] = ()) -> None:
+        """Starts the process when those of `after` have settled, and keeps it running until it is told to end or until
+        starting it is pointless.
+        """
+        for earlier in after:
+            await _first_of(earlier.settled, self._stopping)
         backoff = Backoff()
         for folder in self.plan.folders:
             folder.mkdir(parents=True, exist_ok=True)
@@ -99,17 +106,28 @@ class Role:
 
         Returns what it ended as a person reads it, None when nothing ran.
         """
+        return await self._stop(self.plan.grace_s)
+
+    async def drain(self, after_s: float) -> None:
+        """Ends the process as a pod that is not wanted any more, asking it in `after_s` seconds: what it serves may
+        take as long as it may in a pod.
+        """
+        self._become(replace(self.status, phase=Phase.DRAINING))
+        await asyncio.sleep(after_s)
+        await self._stop(self.plan.drain_s)
+
+    async def _stop(self, grace_s: float) -> str | None:
         self._stopping.set()
         process, pid = self._process, self.status.pid
         if process is None:
             return None
         process.signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(process.wait(), self.plan.grace_s)
+            await asyncio.wait_for(process.wait(), grace_s)
         except TimeoutError:
             process.signal(signal.SIGKILL)
             await process.wait()
-            return f"{self.plan.name} (pid {pid}, killed: it was still there after {self.plan.grace_s:g} s)"
+            return f"{self.plan.name} (pid {pid}, killed: it was still there after {grace_s:g} s)"
         return f"{self.plan.name} (pid {pid})"
 
     def kill(self) -> None:
@@ -153,6 +171,8 @@ class Role:
     def _take_answer(self, answer: int | None, failures: int, started_s: float) -> None:
         """Changes the phase where a probe's answer says so."""
         status = self.status
+        if status.phase is Phase.DRAINING:
+            return
         if _is_success(answer):
             if status.phase is not Phase.READY:
                 self.ever_ready = True
@@ -168,7 +188,23 @@ class Role:
         if status.phase is not self.status.phase or status.run != self.status.run:
             status = replace(status, since_s=time.monotonic())
         self.status = status
+        if status.phase is Phase.READY:
+            self.unready_since_s = None
+        elif self.unready_since_s is None:
+            self.unready_since_s = status.since_s
+        if status.phase in (Phase.READY, Phase.WAITING, Phase.FAILED, Phase.STOPPED):
+            self.settled.set()
         self._on_change(self)
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    """Waits until one of them is set."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 async def _ask(client: httpx.AsyncClient, url: str) -> int | None:

@@ -12,6 +12,7 @@ from rich.text import Text
 from outrider_operator.local import table
 from outrider_operator.local.observe import RoleView
 from outrider_operator.local.role import Phase
+from outrider_operator.resources.pod import Object
 from outrider_operator.terminal import console
 
 PERIOD_S = 10.0
@@ -25,6 +26,9 @@ class Screen(Protocol):
 
     def changed(self, role: RoleView, views: Sequence[RoleView], now_s: float) -> None:
         """Shows that the state of one role has changed."""
+
+    def decided(self, line: str, decisions: Sequence[Object], views: Sequence[RoleView]) -> None:
+        """Shows what the autoscaler has decided, and why: in a line, or for programs with the last ones before it."""
 
     def tick(self, views: Sequence[RoleView], now_s: float) -> None:
         """Shows the figures, as often as this kind of output does; called about once a second."""
@@ -57,7 +61,7 @@ class Period:
 
 
 class PlainScreen:
-    """A line a role every ten seconds, and one whenever a state changes."""
+    """A line a role every ten seconds, and one whenever a state changes or the autoscaler decides."""
 
     def __init__(self) -> None:
         self._period = Period(PERIOD_S)
@@ -67,6 +71,9 @@ class PlainScreen:
 
     def changed(self, role: RoleView, views: Sequence[RoleView], now_s: float) -> None:  # noqa: ARG002
         print(table.event(role, now_s), flush=True)
+
+    def decided(self, line: str, decisions: Sequence[Object], views: Sequence[RoleView]) -> None:  # noqa: ARG002
+        self.say(line)
 
     def tick(self, views: Sequence[RoleView], now_s: float) -> None:
         if self._period.is_over(now_s):
@@ -78,28 +85,37 @@ class PlainScreen:
 
 
 class JsonScreen:
-    """An object a line, every ten seconds and whenever a state changes; lines for people go to stderr."""
+    """An object a line, every ten seconds and whenever something changes; lines for people go to stderr."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._period = Period(PERIOD_S)
+        self._decisions: Sequence[Object] = ()
 
     def say(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
     def changed(self, role: RoleView, views: Sequence[RoleView], now_s: float) -> None:  # noqa: ARG002
-        print(table.json_line(self._url, views), flush=True)
+        self._print(views)
+
+    def decided(self, line: str, decisions: Sequence[Object], views: Sequence[RoleView]) -> None:
+        self._decisions = decisions
+        self.say(line)
+        self._print(views)
 
     def tick(self, views: Sequence[RoleView], now_s: float) -> None:
         if self._period.is_over(now_s):
-            print(table.json_line(self._url, views), flush=True)
+            self._print(views)
 
     def close(self) -> None:
         sys.stdout.flush()
 
+    def _print(self, views: Sequence[RoleView]) -> None:
+        print(table.json_line(self._url, views, self._decisions), flush=True)
+
 
 class LiveScreen:
-    """Spinners until the target is ready, then the table; what goes wrong is written above it."""
+    """Spinners until a target is ready, then the table; what goes wrong and what is decided is written above it."""
 
     def __init__(self, terminal: Console) -> None:
         self._console = terminal
@@ -115,6 +131,9 @@ class LiveScreen:
         elif role.is_target and role.status.phase is Phase.READY:
             self._console.print(Text(table.event(role, now_s), "green"))
         self.tick(views, now_s)
+
+    def decided(self, line: str, decisions: Sequence[Object], views: Sequence[RoleView]) -> None:  # noqa: ARG002
+        self._console.print(Text(line, "cyan"))
 
     def tick(self, views: Sequence[RoleView], now_s: float) -> None:
         target_ran = any(view.is_target and view.rates is not None for view in views)

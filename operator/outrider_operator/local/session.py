@@ -1,4 +1,4 @@
-"""One run of `outrider up`, from first process to last: supervises, observes, shows, and ends everything."""
+"""One run of `outrider up`, from first process to last: supervises, observes, scales, shows, and ends everything."""
 
 import asyncio
 import contextlib
@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from outrider_operator.autoscaling.report import Change
 from outrider_operator.local import table
+from outrider_operator.local.autoscale import Autoscaler
+from outrider_operator.local.fleet import Fleet
 from outrider_operator.local.observe import Observer
 from outrider_operator.local.plan import Plan
-from outrider_operator.local.pod import ProcessPlan
 from outrider_operator.local.role import Phase, Role
 from outrider_operator.local.screen import Screen
 from outrider_operator.measure.links import DraftLink
@@ -24,76 +26,72 @@ FAILED = 1
 
 
 class Session:
-    """Runs a plan until it is told to end, or until its target cannot start."""
+    """Runs a plan until it is told to end, or until no target can start."""
 
     def __init__(self, plan: Plan, screen: Screen, log_folder: Path, user_env: Mapping[str, str]) -> None:
-        """Raises LocalError when a command is not installed; nothing has been started then."""
+        """Raises LocalError when a command is not installed or a port is taken; nothing has been started then."""
         self._plan = plan
         self._screen = screen
-        self._roles = [
-            Role(
-                process,
-                dict(user_env) | process.env,
-                log_folder / f"{process.name}.log",
-                self._role_changed,
-            )
-            for process in plan.processes
-        ]
+        self._fleet = Fleet(plan, log_folder, user_env, self._role_changed)
+        self._observer = Observer(lambda: self._fleet.roles)
+        self._autoscaler = self._make_autoscaler()
         self._end = asyncio.Event()
-        self._settled = {process.name: asyncio.Event() for process in plan.processes}
         self._signals: list[signal.Signals] = []
         self._unread = False
         self._links: dict[str, DraftLink | None] = {}
-        self._observer = Observer(self._roles)
         self._url_shown = False
 
+    def _make_autoscaler(self) -> Autoscaler | None:
+        asked, file = self._plan.asked, self._plan.speculation_file
+        if asked.policy is None:
+            return None
+        return Autoscaler(asked, asked.policy, self._fleet, self._observer, file, self._decided, time.monotonic())
+
     async def run(self) -> int:
-        """Starts every role, returns the exit code when all have ended."""
-        supervised: list[asyncio.Task[None]] = []
+        """Starts what is wanted at first, returns the exit code when all have ended."""
         with self._signal_handlers():
             try:
-                supervised = [asyncio.create_task(self._supervise(role)) for role in self._roles]
-                await self._watch(supervised)
+                self._fleet.start()
+                await self._watch()
             finally:
-                await self._end_all(supervised)
+                await self._end_all()
         return self._exit_code()
 
-    async def _supervise(self, role: Role) -> None:
-        """Two models that load and warm up on the same cores at once take several times as long, and measure each
-        other instead of themselves: there each waits until those before it are ready, or have failed once.
-        """
-        for earlier in self._roles[: self._roles.index(role)]:
-            if _shares_cores(role.plan, earlier.plan):
-                await self._settled[earlier.plan.name].wait()
-        await role.supervise()
-
-    async def _watch(self, supervised: list[asyncio.Task[None]]) -> None:
+    async def _watch(self) -> None:
         while not self._end.is_set():
             await self._observer.read()
             self._show()
-            for task in supervised:
-                if task.done():
-                    task.result()  # a fault of the supervisor itself must not pass unseen
+            if self._autoscaler is not None and not self._end.is_set():
+                self._autoscaler.look(time.monotonic())
+            self._fleet.check()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._end.wait(), TICK_S)
 
     def _show(self) -> None:
         views, now_s = self._observer.views(), time.monotonic()
         with self._while_read():
+            before = self._links
+            self._links = {view.name: view.link for view in views if view.status.phase is Phase.READY}
             for view in views:
-                link = view.link if view.status.phase is Phase.READY else None
-                if link is not None and link != self._links.get(view.name):
+                link = self._links.get(view.name)
+                if link is not None and link != before.get(view.name):
                     self._screen.changed(view, views, now_s)
-                self._links[view.name] = link
             self._screen.tick(views, now_s)
+
+    def _decided(self, change: Change) -> None:
+        line = table.decision_line(change, self._plan.asked.advisory)
+        decisions = self._autoscaler.decisions if self._autoscaler is not None else []
+        with self._while_read():
+            self._screen.decided(line, decisions, self._observer.views())
 
     def _role_changed(self, role: Role) -> None:
         """A role's status is new: it is shown at once, and the run ends where there is no use in going on."""
         status, is_target = role.status, role.plan.role == "target"
+        lost = is_target and self._no_target_can_start()
         views = self._observer.views()
         [view] = [view for view in views if view.name == role.plan.name]
         with self._while_read():
-            if not (is_target and status.phase is Phase.FAILED) and status.phase is not Phase.STOPPED:
+            if not lost and not (status.phase is Phase.STOPPED and self._end.is_set()):
                 # Without what the target says of it, which is of the time before, and told when it is news.
                 self._screen.changed(replace(view, link=None), views, time.monotonic())
             if status.phase is Phase.WAITING:
@@ -104,33 +102,32 @@ class Session:
                 self._url_shown = True
                 self._screen.say(f"{self._plan.name} is served at {self._plan.url}/v1; try")
                 self._screen.say(f"  {table.curl_line(self._plan.url, self._plan.name)}")
-        if status.phase in (Phase.READY, Phase.WAITING, Phase.FAILED):
-            self._settled[role.plan.name].set()
-        if is_target and status.phase is Phase.FAILED:
+        if lost:
             self._end.set()
 
-    async def _end_all(self, supervised: list[asyncio.Task[None]]) -> None:
+    def _no_target_can_start(self) -> bool:
+        return all(role.status.phase is Phase.FAILED for role in self._fleet.staying("target"))
+
+    async def _end_all(self) -> None:
         """Ends every process: each is asked first, and killed after its grace or at a second signal."""
+        self._end.set()
         with self._while_read():
             self._screen.close()
-        ended = await asyncio.gather(*(role.stop() for role in self._roles))
-        for settled in self._settled.values():
-            settled.set()
-        await asyncio.gather(*supervised, return_exceptions=True)
+        ended = await self._fleet.end()
         await self._observer.close()
         with self._while_read():
-            if any(ended):
-                self._screen.say("ended " + " and ".join(filter(None, ended)))
+            if ended:
+                self._screen.say("ended " + " and ".join(ended))
 
     def _exit_code(self) -> int:
         if len(self._signals) > 1:
             return 128 + self._signals[0]
         if self._signals or self._unread:
             return 0
-        for role in self._roles:
+        for role in self._fleet.roles:
             if role.status.phase is Phase.FAILED and role.plan.role == "target":
                 with contextlib.suppress(OSError):
-                    show_error(f"target: {role.status.reason}; the whole log: {role.log}")
+                    show_error(f"{role.plan.name}: {role.status.reason}; the whole log: {role.log}")
         return FAILED
 
     @contextlib.contextmanager
@@ -151,8 +148,7 @@ class Session:
         self._signals.append(number)
         self._end.set()
         if len(self._signals) > 1:
-            for role in self._roles:
-                role.kill()
+            self._fleet.kill()
 
     @contextlib.contextmanager
     def _while_read(self) -> Iterator[None]:
@@ -164,8 +160,3 @@ class Session:
             self._end.set()
             with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
                 os.dup2(nowhere.fileno(), sys.stdout.fileno())
-
-
-def _shares_cores(plan: ProcessPlan, earlier: ProcessPlan) -> bool:
-    """Whether a process computes where one before it does."""
-    return plan.cores is None or not set(plan.cores).isdisjoint(earlier.cores or ())

@@ -7,9 +7,11 @@ from dataclasses import asdict
 
 from rich.table import Table
 
+from outrider_operator.autoscaling.report import Change
 from outrider_operator.local.observe import RoleView
 from outrider_operator.local.rates import DraftRates, TargetRates
 from outrider_operator.local.role import Phase
+from outrider_operator.resources.pod import Object
 
 NOTHING = "–"
 LINE_CHARACTERS = 300  # of a reason; a log line can be longer than a screen
@@ -57,15 +59,25 @@ def event(view: RoleView, now_s: float) -> str:
             return f"{view.name}: " + (f"{status.phase.value}: {text}" if (text := note(view)) else status.phase.value)
 
 
+def decision_line(change: Change, advisory: bool) -> str:
+    """What the autoscaler has decided, in one line. advisory: it is not done."""
+    if change.role == "speculation":
+        what = "speculation on" if change.after else "speculation off"
+    else:
+        what = f"{change.role} {change.before} → {change.after}"
+    who = "autoscaling (advice)" if advisory else "autoscaling"
+    return _short(f"{who}: {what}: {change.text} ({change.reason})")
+
+
 def table(views: Sequence[RoleView]) -> Table:
     """The live table, narrow enough for 80 columns, with a line below it for every role that needs one."""
     grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), caption_justify="left", caption_style="yellow")
-    grid.add_column("role")
+    grid.add_column("role", no_wrap=True)
     grid.add_column("state", no_wrap=True)
     for heading in ("run/wait/all", "tokens/s", "per step", "ITL p95", "gain", "levels/s", "hits"):
         grid.add_column(heading, justify="right", no_wrap=True)
     for view in views:
-        grid.add_row(view.name, state(view), *_cells(view.rates))
+        grid.add_row(view.name, state(view).removesuffix(" model"), *_cells(view.rates))
     notes = [f"{view.name}: {text}" for view in views if (text := note(view))]
     grid.caption = "\n".join(notes) or None
     return grid
@@ -95,8 +107,10 @@ def plain_line(view: RoleView) -> str:
     return f"{line}  ({text})" if text else line
 
 
-def json_line(url: str, views: Sequence[RoleView]) -> str:
-    """One tick as a JSON object: the URL, and for each role its state and rates (null where not measured)."""
+def json_line(url: str, views: Sequence[RoleView], decisions: Sequence[Object] = ()) -> str:
+    """One tick as a JSON object: the URL, the last decisions, and for each role its state and rates (null where not
+    measured).
+    """
     roles = {
         view.name: {
             "state": state(view),
@@ -109,7 +123,7 @@ def json_line(url: str, views: Sequence[RoleView]) -> str:
         }
         for view in views
     }
-    return json.dumps({"url": url, **roles}, ensure_ascii=False)
+    return json.dumps({"url": url, "decisions": list(decisions), **roles}, ensure_ascii=False)
 
 
 def curl_line(url: str, name: str) -> str:

@@ -12,11 +12,10 @@ from outrider_operator.api.v1alpha1 import SpeculativeModel
 from outrider_operator.local.cores import machine_cores
 from outrider_operator.local.errors import LocalError
 from outrider_operator.local.mirror import model_mirror
-from outrider_operator.local.plan import DraftPorts, Machine, Plan, drafts_in_use, plan_run
-from outrider_operator.local.ports import free_port, port_problem
+from outrider_operator.local.plan import Machine, Plan, plan_run
+from outrider_operator.local.ports import port_problem
 from outrider_operator.local.screen import make_screen
 from outrider_operator.local.session import Session
-from outrider_operator.resources.platform import Network
 from outrider_operator.terminal import fail, read_models
 
 COULD_NOT_START = 1
@@ -46,6 +45,10 @@ def up(
 ) -> None:
     """Run a model on this machine: the processes that a cluster would run, with the same flags.
 
+    Of each role as many run as spec says; where that is more than one target, all are behind the endpoint's port. With
+    spec.autoscaling the number changes as in a cluster: what is decided is a line, with its reason, and stands under
+    `decisions` of --json.
+
     \b
     Exit codes
       0    ended by Ctrl-C, SIGTERM or a closed terminal: every process in order
@@ -64,14 +67,12 @@ def up(
 def _run(model: SpeculativeModel, mirror: str | None, log_dir: Path | None, as_json: bool, folder: Path) -> int:
     """Raises LocalError before anything has been started."""
     machine = Machine(
-        target_port=_target_port(model),
-        drafts=_draft_ports(model),
-        mirror=model_mirror(mirror, os.environ),
-        cores=machine_cores(),
-        folder=folder,
-        user_env=os.environ,
+        mirror=model_mirror(mirror, os.environ), cores=machine_cores(), folder=folder, user_env=os.environ
     )
     plan = plan_run(model, machine)
+    problem = port_problem(plan.port)
+    if problem is not None:
+        raise LocalError(f"spec.endpoint.port: {problem}; end what uses it, or choose another port")
     return asyncio.run(_serve(plan, log_dir, as_json))
 
 
@@ -90,27 +91,6 @@ def _one_model(file: Path) -> SpeculativeModel:
     if len(models) != 1:
         raise LocalError(f"{file}: holds {len(models)} models; name a file with one: each needs its own port")
     return models[0]
-
-
-def _target_port(model: SpeculativeModel) -> int:
-    """The resource's port, as clients know it."""
-    port = model.spec.endpoint.port
-    problem = port_problem(port)
-    if problem is not None:
-        raise LocalError(f"spec.endpoint.port: {problem}; end what uses it, or choose another port")
-    return port
-
-
-def _draft_ports(model: SpeculativeModel) -> list[DraftPorts]:
-    """Two ports for each draft: the usual ones where they are free, else others."""
-    taken = {model.spec.endpoint.port}
-    found = []
-    for _ in range(drafts_in_use(model)):
-        grpc = free_port(Network.draft_port, taken)
-        http = free_port(Network.draft_http_port, taken | {grpc})
-        found.append(DraftPorts(grpc, http))
-        taken |= {grpc, http}
-    return found
 
 
 def _log_folder(log_dir: Path | None) -> Path:

@@ -4,18 +4,24 @@ What it is to do differently comes in the environment, as STAND_IN_TARGET or STA
 refuse (text: exit 2 with it), crash (exit code: before it is ready), deaf (true: SIGTERM is ignored),
 child (true: starts a process of its own), link (what the target says of its draft, or
 of all), links (of each). What it was told it writes down
-under its name in the run: target, draft, or of several drafts draft-1, draft-2 …
+under its name in the run: target, draft, or of several draft-1, draft-2 …
+
+GET /name is answered with that name, GET /stream with the name twenty times, for two seconds; SIGTERM lets streams end.
 """
 
 import http.server
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
+
+STREAMS: list[object] = []
 
 
 def main() -> None:
@@ -35,25 +41,56 @@ def main() -> None:
         sys.exit(wish["crash"])
     if wish.get("child"):
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", sys.argv[0]])
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if wish.get("deaf") else lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if wish.get("deaf") else lambda *_: drain())
     _say(json.dumps({"event": "listening", "role": role}))
-    serve(role, flags, wish)
+    serve(role, name, flags, wish)
 
 
-def serve(role: str, flags: dict[str, str], wish: dict[str, object]) -> None:
+def drain() -> None:
+    """Ends when the last stream has."""
+
+    def end() -> None:
+        while STREAMS:
+            time.sleep(0.02)
+        os._exit(0)
+
+    threading.Thread(target=end).start()
+
+
+def drafts_told_of() -> list[str]:
+    """Those that the file lists which the target was named."""
+    files = [arg.removeprefix("--draft=file://") for arg in sys.argv[1:] if arg.startswith("--draft=file://")]
+    return [address for file in files for address in Path(file).read_text().split()]
+
+
+def serve(role: str, name: str, flags: dict[str, str], wish: dict[str, object]) -> None:
     """Answers /ready, /health and /metrics; /ready only after a moment, as if a model were loading."""
     started_s = time.monotonic()
-    told_of = [arg.split("=", 1)[1] for arg in sys.argv[1:] if arg.startswith("--draft=")]
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             elapsed_s = time.monotonic() - started_s
             status = 503 if self.path == "/ready" and elapsed_s < 0.6 else 200
-            body = {"/health": health(wish, told_of), "/metrics": metrics(role, elapsed_s)}.get(self.path, "")
+            if self.path == "/stream":
+                self.stream()
+                return
+            bodies = {"/health": health(wish), "/metrics": metrics(role, elapsed_s), "/name": name}
+            body = bodies.get(self.path, "")
             self.send_response(status)
             self.send_header("Content-Length", str(len(body.encode())))
             self.end_headers()
             self.wfile.write(body.encode())
+
+        def stream(self) -> None:
+            STREAMS.append(self)
+            self.send_response(200)
+            self.end_headers()
+            for _ in range(20):
+                self.wfile.write(name.encode() + b"\n")
+                time.sleep(0.1)
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_WR)
+            STREAMS.remove(self)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -63,7 +100,8 @@ def serve(role: str, flags: dict[str, str], wish: dict[str, object]) -> None:
     http.server.ThreadingHTTPServer((flags["host"], port), Handler).serve_forever()
 
 
-def health(wish: dict[str, Any], drafts: list[str]) -> str:
+def health(wish: dict[str, Any]) -> str:
+    drafts = drafts_told_of()
     link = wish.get("link", {"state": "Connected", "model": "a draft", "reason": ""})
     links = wish.get("links", [link] * len(drafts))
     each = [{"address": address, **of_draft} for address, of_draft in zip(drafts, links, strict=True)]

@@ -9,19 +9,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from integration.local.runner import Up
 from outrider_operator.api.validation import load
 from outrider_operator.local.cores import machine_cores
-from outrider_operator.local.plan import DraftPorts, local_network
 from outrider_operator.resources.build import build
-from outrider_operator.resources.platform import Platform
+from outrider_operator.resources.platform import Network, Platform
 from support.waiting import PATIENCE_S, eventually
 
 
 def flag(argv: list[str], name: str) -> str:
     return next(arg.split("=", 1)[1] for arg in argv if arg.startswith(f"--{name}="))
+
+
+def drafts_listed(argv: list[str]) -> list[str]:
+    return Path(flag(argv, "draft").removeprefix("file://")).read_text().split()
 
 
 def rendered_container(up: Up, role: str, platform: Platform) -> dict[str, object]:
@@ -85,17 +89,24 @@ def test_what_runs_is_what_render_shows_for_this_network(up: Up, tmp_path: Path)
     up.sees("draft: ready")
     up.sees("target: ready")
     target, draft = up.what_was_told("target"), up.what_was_told("draft")
-    ports = DraftPorts(int(flag(draft["argv"], "port")), int(flag(draft["argv"], "http-port")))
-    network = local_network(up.port, [ports])
+    network = Network(
+        listen_host="127.0.0.1",
+        target_port=up.port,
+        draft_port=int(flag(draft["argv"], "port")),
+        draft_http_port=int(flag(draft["argv"], "http-port")),
+        local_drafts=(flag(target["argv"], "draft"),),
+    )
     platform = Platform(model_mirror=str(mirror), network=network)
     for role, told in (("target", target), ("draft", draft)):
         container = rendered_container(up, role, platform)
-        assert told["argv"] == container["args"]
+        differing = set(told["argv"]) ^ set(container["args"])  # type: ignore[call-overload]
+        assert {arg.split("=")[0] for arg in differing} == ({"--control"} if role == "target" else set())
         env = {entry["name"]: entry["value"] for entry in container["env"]}  # type: ignore[attr-defined]
         moved = {name for name, value in env.items() if told["env"].get(name) != value}
         assert moved == {"HOME", "HF_HOME", "TRITON_CACHE_DIR", "TMPDIR"}
         assert told["writable"]
-    assert flag(target["argv"], "draft") == f"127.0.0.1:{flag(draft['argv'], 'port')}"
+    assert drafts_listed(target["argv"]) == [f"127.0.0.1:{flag(draft['argv'], 'port')}"]
+    assert Path(flag(target["argv"], "control")).is_dir()
 
 
 def test_against_a_cluster_only_addresses_and_certificates_differ(up: Up) -> None:
@@ -107,7 +118,7 @@ def test_against_a_cluster_only_addresses_and_certificates_differ(up: Up) -> Non
         here = up.what_was_told(role)["argv"]
         assert isinstance(in_cluster, list)
         differing = {arg.split("=")[0] for arg in set(here) ^ set(in_cluster)}
-        assert differing <= {"--model", "--host", "--port", "--http-port", "--draft", "--identity"}
+        assert differing <= {"--model", "--host", "--port", "--http-port", "--draft", "--control", "--identity"}
 
 
 def test_folders_that_a_pod_would_lose_are_gone_after_the_run(up: Up) -> None:
@@ -302,9 +313,9 @@ def test_more_cores_than_there_are_is_one_line_and_nothing_is_started(up: Up) ->
 
 
 def test_what_a_laptop_leaves_out_is_said(up: Up) -> None:
-    up.edit("spec", "target", "replicas", value=3)
+    up.edit("spec", "target", "replicas", value=0)
     up.start()
-    up.sees("spec.target.replicas: 3 asked for; one target runs on this machine")
+    up.sees("spec.target.replicas: 0 asked for; one target runs on this machine")
     up.sees("draft: ready after")
 
 
@@ -318,9 +329,8 @@ def test_each_replica_of_the_draft_runs_and_has_its_line(up: Up) -> None:
     starts = [line.split(" (")[0] for line in up.lines() if ": process started (" in line or ": ready after" in line]
     loaded = [f"{name}: {what}" for name in ("target", *names) for what in ("process started", "ready")]
     assert [start.split(" after")[0] for start in starts] == loaded  # on shared cores one after the other
-    told = up.what_was_told("target")["argv"]
-    assert [arg for arg in told if arg.startswith("--draft=")] == [
-        f"--draft=127.0.0.1:{flag(up.what_was_told(name)['argv'], 'port')}" for name in names
+    assert drafts_listed(up.what_was_told("target")["argv"]) == [
+        f"127.0.0.1:{flag(up.what_was_told(name)['argv'], 'port')}" for name in names
     ]
     up.signal(signal.SIGINT)
     assert up.exit_code() == 0
@@ -341,6 +351,36 @@ def test_one_draft_of_several_is_started_again_and_the_others_are_left_alone(up:
     assert not any("draft-2: killed" in line for line in up.lines())
 
 
+def asked(up: Up) -> str:
+    """The name of the target that answers a connection of its own."""
+    return httpx.get(f"http://127.0.0.1:{up.port}/name", trust_env=False).text
+
+
+def test_each_replica_of_the_target_runs_and_clients_reach_all_by_one_port(up: Up) -> None:
+    up.edit("spec", "target", "replicas", value=2)
+    up.start()
+    for name in ("target-1", "target-2"):
+        up.sees(f"{name}: ready after")
+        up.sees(name, "ready", "accepted/step 2.50")
+    assert len([line for line in up.lines() if "coder is served at" in line]) == 1
+    assert [asked(up) for _ in range(4)] == ["target-1", "target-2"] * 2
+    up.sees("draft: Connected")
+    up.signal(signal.SIGINT)
+    assert up.exit_code() == 0
+    assert up.lines()[-1].count("pid") == 3
+    assert up.nothing_is_left()
+
+
+def test_while_one_target_of_several_starts_again_the_others_answer(up: Up) -> None:
+    up.edit("spec", "target", "replicas", value=2)
+    up.start()
+    up.sees("target-2: ready after")
+    os.kill(up.what_was_told("target-1")["pid"], signal.SIGKILL)
+    assert asked(up) == "target-2"
+    up.sees("target-1: ready after", times=2)
+    assert {asked(up) for _ in range(2)} == {"target-1", "target-2"}
+
+
 def test_no_replica_of_the_draft_is_a_target_alone_and_it_is_said(up: Up) -> None:
     up.edit("spec", "draft", "replicas", value=0)
     up.start(target={"link": {"state": "None", "model": None, "reason": ""}})
@@ -357,7 +397,7 @@ def test_drafts_share_what_the_target_leaves_where_cores_do_not_suffice_and_it_i
     up.edit("spec", "draft", "resources", value={"requests": {"cpu": 1}})
     up.edit("spec", "draft", "replicas", value=2)
     up.start()
-    up.sees("spec.draft.replicas: 2 drafts share the CPUs that the target leaves, 1;")
+    up.sees("spec.draft.replicas: 2 drafts share 1 CPU;")
     up.sees("target: ready after")
     up.sees("draft-2: ready after")
     kept = {name: up.what_was_told(name)["affinity"] for name in ("target", "draft-1", "draft-2")}

@@ -4,7 +4,7 @@ import pytest
 from outrider_operator.api.v1alpha1 import SpeculativeModel
 from outrider_operator.local.fields import ROLE_FIELDS, TARGET_FIELDS, with_field
 from outrider_operator.local.plan import Machine, plan_run
-from unit.local.test_plan import PORTS, RUN, USER, model
+from unit.local.test_plan import RUN, USER, model, processes
 
 
 @pytest.mark.parametrize(
@@ -23,11 +23,11 @@ def test_a_flag_is_told_as_the_field_it_came_from(role: str, error: str, told: s
 
 
 def test_every_flag_that_has_a_field_is_one_that_is_rendered() -> None:
-    machine = Machine(8123, PORTS, None, range(4), RUN, USER)
+    machine = Machine(None, range(4), RUN, USER)
     rendered: set[str] = set()
     kv_caches: list[dict[str, object]] = [{"memory": "4Gi"}, {"fraction": 0.5}]
     for kv_cache in kv_caches:
-        target, _ = plan_run(with_every_field(kv_cache), machine).processes
+        target, _ = processes(plan_run(with_every_field(kv_cache), machine))
         rendered |= {arg.split("=")[0] for arg in target.argv}
     assert rendered >= {*ROLE_FIELDS, *TARGET_FIELDS}
 

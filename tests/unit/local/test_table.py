@@ -5,6 +5,7 @@ import json
 import shlex
 
 import pytest
+from outrider_operator.autoscaling.report import Change
 from outrider_operator.local import table
 from outrider_operator.local.observe import RoleView
 from outrider_operator.local.rates import DraftRates, TargetRates
@@ -71,6 +72,42 @@ def test_each_of_several_drafts_has_its_row_and_its_line() -> None:
     assert (tick["draft-1"]["hit_rate"], tick["draft-2"]["phase"]) == (0.78, "failed")
 
 
+def test_several_targets_that_come_and_go_fit_into_80_columns() -> None:
+    loading = RoleStatus(phase=Phase.LOADING, run=1, pid=12)
+    draining = RoleStatus(phase=Phase.DRAINING, run=1, pid=13)
+    rows = shown(
+        RoleView("target-1", READY, BUSY_TARGET),
+        RoleView("target-2", loading),
+        RoleView("target-3", draining, IDLE_TARGET),
+        RoleView("draft-1", READY, BUSY_DRAFT, CONNECTED),
+    )
+    assert [row.split()[:2] for row in rows[1:]] == [
+        ["target-1", "ready"],
+        ["target-2", "loading"],
+        ["target-3", "draining"],
+        ["draft-1", "Connected"],
+    ]
+    assert rows[1].endswith("1.42×")
+
+
+def test_one_target_of_several_that_failed_is_told_with_its_own_reason() -> None:
+    status = RoleStatus(phase=Phase.FAILED, run=1, reason="--port: in use")
+    assert table.event(RoleView("target-2", status), 0.0) == "target-2: failed: --port: in use"
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (Change("target", 1, 3, "ScaleUp", "7 requests wait."), "target 1 → 3: 7 requests wait. (ScaleUp)"),
+        (Change("speculation", 1, 0, "DoesNotPay", "Off."), "speculation off: Off. (DoesNotPay)"),
+        (Change("speculation", 0, 1, "Probe", "On."), "speculation on: On. (Probe)"),
+    ],
+)
+def test_a_decision_is_a_line_that_says_what_and_why(change: Change, line: str) -> None:
+    assert table.decision_line(change, advisory=False) == f"autoscaling: {line}"
+    assert table.decision_line(change, advisory=True) == f"autoscaling (advice): {line}"
+
+
 def test_a_draft_that_failed_is_told_with_what_it_means() -> None:
     status = RoleStatus(phase=Phase.FAILED, run=1, reason="--model: no such folder")
     assert table.plain_line(RoleView("draft", status)) == (
@@ -116,8 +153,9 @@ def test_a_reason_longer_than_a_screen_is_cut() -> None:
 
 def test_a_tick_as_json_has_every_figure_and_null_for_none() -> None:
     views = [RoleView("target", READY, IDLE_TARGET), RoleView("draft", READY, BUSY_DRAFT, CONNECTED)]
-    tick = json.loads(table.json_line("http://127.0.0.1:8000", views))
+    tick = json.loads(table.json_line("http://127.0.0.1:8000", views, [{"role": "target", "from": 1, "to": 2}]))
     assert tick["url"] == "http://127.0.0.1:8000"
+    assert tick["decisions"] == [{"role": "target", "from": 1, "to": 2}]
     assert tick["target"]["tokens_per_step"] is None
     assert tick["target"]["state"] == "ready"
     assert tick["draft"]["hit_rate"] == 0.78
