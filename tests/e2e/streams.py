@@ -12,6 +12,7 @@ from e2e.tasks import TASKS, Task
 from openai import OpenAI
 
 MOST = 16
+STREAM_TOKENS = 16
 
 
 class Streams:
@@ -49,6 +50,7 @@ class Streams:
                 if self._ended.is_set():
                     return
                 try:
-                    self.answers.append((task, ask_streamed(openai, request(task, self._way))))
+                    asked = request(task, self._way, max_tokens=STREAM_TOKENS)
+                    self.answers.append((task, ask_streamed(openai, asked)))
                 except Exception as error:  # whatever it is, a client has seen it
                     self.failures.append(f"{task.prompt[:40]}: {error!r}")

@@ -11,7 +11,7 @@ from e2e.asking import SAMPLED
 from e2e.conftest import Reference
 from e2e.resources import speculative_model
 from e2e.running import Resource, Up, running
-from e2e.streams import Streams
+from e2e.streams import STREAM_TOKENS, Streams
 from e2e.tasks import TASKS
 from support.waiting import eventually
 
@@ -32,10 +32,12 @@ def scaled(draft: str, target: tuple[int, int], drafts: tuple[int, int], mode: s
 
 
 def assert_undisturbed(streams: Streams, reference: Reference) -> None:
+    """As far as they were asked for, the answers are those of the target alone."""
     expected = dict(zip(TASKS, reference.answers(SAMPLED), strict=True))
     assert streams.failures == []
     assert len(streams.answers) > len(TASKS)
-    assert [answer for task, answer in streams.answers if answer != expected[task]] == []
+    assert {answer.completion_tokens for _, answer in streams.answers} == {STREAM_TOKENS}
+    assert [answer for task, answer in streams.answers if not expected[task].text.startswith(answer.text)] == []
 
 
 def decided(up: Up, role: str) -> list[dict[str, Any]]:
@@ -56,8 +58,9 @@ def assert_well_told(up: Up) -> None:
 
 
 def sees(up: Up, what: str, look: Callable[[], bool]) -> None:
+    """Waits long: on cores that they share, processes start and drain one after another beside sixteen streams."""
     try:
-        eventually(what, look)
+        eventually(what, look, patience_s=300.0)
     except AssertionError as problem:
         raise AssertionError(f"{problem}; decided: {up.decisions()}") from None
 
@@ -90,9 +93,8 @@ def test_a_draft_that_earns_nothing_is_ended_and_tried_again(
         streams.wanted = 2
         sees(up, "no draft", lambda: up.replicas("draft") == 0)
         assert up.metrics()["outrider_speculation_allowed"] == 0
-        before = up.metrics()["outrider_draft_asked_total"]
-        sees(up, "a draft again", lambda: up.replicas("draft") == 1)
-        sees(up, "drafting again", lambda: up.metrics()["outrider_draft_asked_total"] > before)
+        sees(up, "a draft again", lambda: up.metrics()["outrider_draft_connected"] == 1)
+        sees(up, "drafting allowed again", lambda: up.metrics()["outrider_speculation_allowed"] == 1)
         assert steps(up, "draft")[:2] == [(1, 0), (0, 1)]
         assert steps(up, "speculation")[:2] == [(1, 0), (0, 1)]
         assert up.replicas("target") == 1

@@ -11,9 +11,9 @@ T = TypeVar("T")
 PATIENCE_S = 180.0  # of a test; what is waited for takes seconds, a model's start about ten
 
 
-def eventually(what: str, look: Callable[[], T | None]) -> T:
+def eventually(what: str, look: Callable[[], T | None], patience_s: float = PATIENCE_S) -> T:
     """The first thing seen that is not None or False; fails with `what` when it never comes."""
-    deadline_s = time.monotonic() + PATIENCE_S
+    deadline_s = time.monotonic() + patience_s
     while time.monotonic() < deadline_s:
         if found := look():
             return found
