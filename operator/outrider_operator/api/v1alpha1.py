@@ -377,7 +377,7 @@ class Target(BaseModel):
     """
     replicas: Annotated[int, Field(ge=0, le=256)] = 1
     """
-    Pods of this role, where autoscaling does not set them. On one machine (`outrider up`) only one is run.
+    Pods of this role, where autoscaling does not set them. On one machine (`outrider up`) each is a process.
     """
     kv_cache: Annotated[KvCache | None, Field(alias="kvCache")] = None
     """
