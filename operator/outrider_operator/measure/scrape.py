@@ -40,7 +40,7 @@ def parse_scrape(text: str, at_s: float, run: int, wanted: Collection[str] | Non
     """
     values: dict[str, float] = {}
     buckets: dict[str, dict[float, float]] = {}
-    for family in text_string_to_metric_families(text):
+    for family in text_string_to_metric_families(text if wanted is None else _only(text, wanted)):
         if not family.name.startswith(PREFIX):
             continue
         for sample in family.samples:
@@ -61,3 +61,13 @@ def parse_scrape(text: str, at_s: float, run: int, wanted: Collection[str] | Non
                         one = intern(f"{name}{{{value}}}")
                         values[one] = values.get(one, 0.0) + sample.value
     return Scrape(at_s, run, values, buckets)
+
+
+def _only(text: str, wanted: Collection[str]) -> str:
+    """The lines that are wanted, for the parser takes 10 µs a line. All where none is: it may be no metrics."""
+    kept = []
+    for line in text.splitlines():
+        name = line.partition("{")[0].partition(" ")[0].removeprefix(PREFIX)
+        if name in wanted or name.removesuffix("_bucket") in wanted:
+            kept.append(line)
+    return "\n".join(kept) + "\n" if kept else text
