@@ -58,11 +58,6 @@ def sampled(past: tuple[Demand, ...], signals: Signals, now_s: float) -> tuple[D
     return (*kept, Demand(now_s, asked, queue, saturated))
 
 
-def lasting(samples: tuple[Demand, ...]) -> Load:
-    """The mean of all samples, or the last where that is more."""
-    return _mean(samples).with_(samples[-1].load, max)
-
-
 def likely(samples: tuple[Demand, ...], start_s: float) -> Load:
     """What may come before a pod asked for now is ready: nineteen minutes of twenty ask for less, by how the last ones
     varied around their mean. Where pods start at once, only the mean.

@@ -200,9 +200,9 @@ class Pace:
         """
         crowded = min(batch + P95_OF_NORMAL * math.sqrt(batch), float(self.max_sequences))
         between_s = self._token_s(crowded)
-        if load.requests <= 0 or load.generated_tokens <= 0:
+        answer_s = load.generated_tokens / load.requests * self._token_s(1) if load.requests > 0 else 0.0
+        if answer_s <= 0:
             return between_s
-        answer_s = load.generated_tokens / load.requests * self._token_s(1)
         memory = min(1.0, 2 * busy / load.requests / answer_s)
         beside = min(1.0, busy + P95_OF_NORMAL * math.sqrt(busy * (1 - busy) * memory))
         in_chunks_s = self._token_s(crowded, self.chunk_tokens * self.step.prefill_token_s)

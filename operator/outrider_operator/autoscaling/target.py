@@ -6,7 +6,7 @@ import math
 
 from outrider_operator.autoscaling.behavior import tolerated
 from outrider_operator.autoscaling.decision import Reason
-from outrider_operator.autoscaling.demand import lasting, likely, queued, soon, steady, with_backlog
+from outrider_operator.autoscaling.demand import likely, queued, soon, steady, with_backlog
 from outrider_operator.autoscaling.estimate import Load, Pace
 from outrider_operator.autoscaling.history import History
 from outrider_operator.autoscaling.observation import Observation, Pods, Signals
@@ -28,7 +28,8 @@ def wished_targets(
     """The replicas that the load asks for.
 
     Up: the fewest that keep all goals, as soon as those that are there or start miss one by more than the tolerance.
-    Down: the fewest that would still keep well within them, under the larger of the last minutes' loads.
+    Down: the fewest that would still keep well within them, under the same load: it is never below the mean of the last
+    minutes, nor below the last.
     """
     there, window_s, behavior = observation.target, signals.window_s, policy.target.behavior
     ready_since_s = history.target.ready_since_s
@@ -45,7 +46,6 @@ def wished_targets(
     found = f"{usage.text} with {_described(there)}, {asked}{_out_of_reach(size)}"
     if usage.value > 1 and not tolerated(usage.value, behavior):
         return _more(size, load, there, policy, found, usage.value)
-    load = load.with_(lasting(history.demand), max)
     fewer = _fewer(size, load, there, signals, policy)
     if fewer < there.wanted and not tolerated(size.usage(load, there.wanted).value, behavior):
         text = f"Fewer would do: {found}; with {pods(fewer)} {size.usage(load, fewer).text}."

@@ -8,7 +8,6 @@ import pytest
 from outrider_operator.autoscaling.demand import (
     LASTING_S,
     SLOW_START_S,
-    lasting,
     likely,
     queued,
     sampled,
@@ -43,11 +42,6 @@ def test_nothing_is_foreseen_from_too_short_a_past_or_across_a_gap() -> None:
     assert soon(asked(1, 2), ahead_s=180.0, apart_s=60.0) == chat(2)
     with_gap = (Demand(0.0, chat(1)), Demand(100.0, chat(2)), Demand(300.0, chat(3)))
     assert soon(with_gap, ahead_s=180.0, apart_s=60.0) == chat(3)
-
-
-def test_lately_is_the_mean_of_minutes_or_now_if_that_is_more() -> None:
-    assert lasting(asked(4, 2, 0)).requests == pytest.approx(2)
-    assert lasting(asked(0, 2, 4)).requests == pytest.approx(4)
 
 
 def test_what_is_older_is_forgotten() -> None:

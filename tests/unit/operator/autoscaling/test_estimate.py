@@ -125,6 +125,10 @@ def test_a_short_answer_may_fall_wholly_into_the_prompts_of_others() -> None:
     assert long.itl_p95_s > 1 / (0.5 / 0.060 + 0.5 / 0.010)
 
 
+def test_answers_of_nothing_are_no_division_by_nothing() -> None:
+    assert Pace(FLAT, 1).predict(Load(1.0, 0.0, 5e-324).over(2)).itl_p95_s == pytest.approx(0.010)
+
+
 def test_more_than_a_target_can_do_has_no_end() -> None:
     for load in (Load(10.0, 9000.0, 0.0), Load(10.0, 0.0, 20_000.0), Load(10.0, 5000.0, 3000.0)):
         found = PACE.predict(load)
