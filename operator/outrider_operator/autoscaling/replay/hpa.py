@@ -33,7 +33,7 @@ class Hpa:
     def __init__(self, goal: float, bounds: Bounds) -> None:
         self._goal = goal
         self._bounds = bounds
-        self._recommended: tuple[Recommended, ...] = ()
+        self._recommended: tuple[Recommended, ...] | None = None
         self._scaled: tuple[Scaled, ...] = ()
 
     def decide(self, sight: Sight, now_s: float) -> Decision:
@@ -41,6 +41,9 @@ class Hpa:
         loads = [load for load in sight.loads if load is not None]
         silent = len(sight.loads) - len(loads) + sight.target.starting
         recommended = desired_replicas(current, loads, silent, sight.target.stuck, self._goal, behavior)
+        if self._recommended is None:
+            # What it finds is its first recommendation, so that nothing is taken away before a window was seen.
+            self._recommended = (Recommended(now_s, current),)
         past = recent_recommendations(self._recommended, behavior, now_s)
         self._recommended = (*past, Recommended(now_s, recommended))
         stable = stabilized(recommended, current, past, behavior, now_s)

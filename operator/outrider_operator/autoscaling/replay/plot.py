@@ -66,6 +66,9 @@ def plot(file: Path, title: str, slo: Slo, results: Sequence[Result]) -> None:
                 axes.set_ylabel("")
         grid[0][index].set_title(column.caption, fontsize=10)
         grid[-1][index].set_xlabel("minutes")
+    for axes in grid[:2, 0]:
+        # When all are drawn: columns share it, and a limit set ends its growth.
+        axes.set_ylim(bottom=0)
     try:
         figure.savefig(file, dpi=DPI, format="png")
     except OSError as error:
@@ -78,7 +81,6 @@ def _load(axes: Axes, column: Column) -> None:
     axes.step(at, [minute.requests_per_s for minute in column.minutes], where="post", color=BLUE, label="requests/s")
     axes.step(at, prompts, where="post", color=GREY, linestyle="--", label="1000 prompt tokens/s")
     axes.set_ylabel("load")
-    axes.set_ylim(bottom=0)
     axes.legend(fontsize=7)
 
 
@@ -100,7 +102,6 @@ def _replicas(axes: Axes, column: Column) -> None:
         if not start.wanted.speculate:
             axes.axvspan(start.at_s / 60, end.at_s / 60, color=GREY, alpha=0.2, linewidth=0)
     axes.set_ylabel("replicas")
-    axes.set_ylim(bottom=0)
     axes.legend(fontsize=7)
 
 

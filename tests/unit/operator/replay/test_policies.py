@@ -78,6 +78,13 @@ def test_it_goes_down_to_the_most_that_was_wanted_in_five_minutes() -> None:
     assert hpa.decide(sight(4, *[2.0] * 4), 15.0 * 21).target_replicas == 1
 
 
+def test_what_it_finds_is_its_first_recommendation() -> None:
+    hpa = Hpa(10.0, Bounds(1, 100))
+    for tick in range(1, 21):
+        assert hpa.decide(sight(4, *[0.0] * 4), 15.0 * tick).target_replicas == 4
+    assert hpa.decide(sight(4, *[0.0] * 4), 15.0 * 21).target_replicas == 1
+
+
 def test_a_draft_goes_with_each_target_and_bounds_are_kept() -> None:
     decision = Hpa(10.0, Bounds(1, 3)).decide(sight(2, 100.0, 100.0), 15.0)
     assert (decision.target_replicas, decision.draft_replicas, decision.speculate) == (3, 3, True)
