@@ -111,6 +111,12 @@ def test_each_chunk_of_a_prompt_waits_for_a_step_of_those_who_decode() -> None:
     assert found.ttft_p95_s == pytest.approx(0.010 + math.log(20) * (0.1024 + 2 * 0.010), rel=1e-3)
 
 
+def test_each_chunk_of_a_prompt_costs_a_step_however_little_is_generated() -> None:
+    """Ten chunks a second of 51.2 ms, in ten steps of 10 ms."""
+    step = replace(FLAT, prefill_token_s=0.0001)
+    assert Pace(step, 64).predict(Load(1.0, 5120.0, 1.0)).utilisation == pytest.approx(0.512 + 0.1)
+
+
 def test_a_short_answer_may_fall_wholly_into_the_prompts_of_others() -> None:
     """Prompts are read half of the time, 50 ms in each step beside them: one answer of two tokens has bad luck, one of
     four hundred has its share.

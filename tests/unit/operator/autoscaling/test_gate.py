@@ -118,6 +118,13 @@ def test_an_estimate_that_was_wrong_before_does_not_turn_it_on_again() -> None:
     assert not any(state.open for _, state, _ in seen)
 
 
+def test_it_goes_on_only_where_it_could_go_off_again_within_the_hour() -> None:
+    """Three changes lately: the fourth would be the last, and speculation would be stuck on."""
+    closed = replace(initial(False, 0.0), flips=(100.0, 900.0, 1100.0))
+    assert judged(closed, drafting(PAYS), POLICY, 3600.0)[1].code == "TooManyFlips"
+    assert judged(closed, drafting(PAYS), POLICY, 3700.0)[1].code == "Probe"
+
+
 def test_the_targets_are_told_when_a_draft_is_ready_and_off_at_once() -> None:
     off = initial(False, 0.0)
     opened = replace(off, open=True)
