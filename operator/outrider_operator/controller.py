@@ -23,7 +23,7 @@ from outrider_operator.handlers import LOOKED_AT, MANAGED, Watcher, register, re
 from outrider_operator.kube.client import Kube
 from outrider_operator.kube.discovery import optional_apis
 from outrider_operator.kube.errors import KubeError
-from outrider_operator.kube.kinds import POD, Kind
+from outrider_operator.kube.kinds import POD, SPECULATIVE_MODEL, Kind
 from outrider_operator.metrics import OperatorMetrics, ScalingMetrics
 from outrider_operator.reconcile.queue import Again, WorkQueue
 from outrider_operator.reconcile.reconcile import Reconciler
@@ -40,6 +40,8 @@ WORKERS = 8
 RESYNC_S = 600.0
 # How soon a Route, say, is made after its API has come to the cluster.
 REDISCOVER_S = 30.0
+# How soon models are, after their CRD has come.
+RESOURCE_S = 1.0
 
 
 class Controller:
@@ -70,6 +72,7 @@ class Controller:
 
     async def run(self, namespaces: Collection[str]) -> None:
         """Until cancelled or told to end (SIGTERM, which kopf takes). No namespaces: all of the cluster."""
+        await self._resource_served()
         watching = kopf.operator(
             registry=self._registry,
             settings=settings(clusterwide=not namespaces),
@@ -89,6 +92,17 @@ class Controller:
                 self._rediscover(),
                 loop.run(),
             )
+
+    async def _resource_served(self) -> None:
+        """Waits until the server has the resource. One that has just started lists no CRDs for a second or two, and
+        kopf, which looks once, would then watch no model for as long as it leads.
+        """
+        told = False
+        while not await self._kube.serves_group(SPECULATIVE_MODEL.api_version):
+            if not told:
+                log.warning("resource not served", resource=SPECULATIVE_MODEL.plural, remedy="kubectl apply -f crds/")
+            told = True
+            await asyncio.sleep(RESOURCE_S)
 
     async def _looked_at(self, namespaces: Collection[str]) -> list[Kind]:
         """What scaling looks at, as far as it may. What the rights do not cover it does without."""

@@ -150,6 +150,12 @@ class Kube:
             raise
         return True
 
+    async def serves_group(self, api_version: str) -> bool:
+        """Whether the server has this group and version, and lists it among all others. Raises KubeError."""
+        group = api_version.partition("/")[0]
+        listed = json.loads(await self.read("/apis"))["groups"]
+        return any(each["name"] == group for each in listed) and await self.served(api_version)
+
     async def read(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
         """What the server has at a path, as it is: a list over namespaces, a page of a pod. Raises KubeError."""
         return bytes(await self._call("get", "GET", path, query, parse=bytes))
