@@ -69,6 +69,12 @@ class Controller:
         kopf.on.login(id="login", registry=self._registry)(login)
         self._watcher = Watcher(self._store, self._queue)
         register(self._registry, self._watcher)
+        self._told_to_end = asyncio.Event()
+        kopf.on.cleanup(id="cleanup", registry=self._registry)(self._end)
+
+    async def _end(self, **_: object) -> None:
+        """kopf, told to end, waits five seconds for every task of the process, ours too, before it cancels them."""
+        self._told_to_end.set()
 
     async def run(self, namespaces: Collection[str]) -> None:
         """Until cancelled or told to end (SIGTERM, which kopf takes). No namespaces: all of the cluster."""
@@ -91,6 +97,7 @@ class Controller:
                 self._resync(looked_at, namespaces),
                 self._rediscover(),
                 loop.run(),
+                self._told_to_end.wait(),
             )
 
     async def _resource_served(self) -> None:
@@ -169,7 +176,7 @@ class Controller:
             self._store.drop(kind, known - there)
 
 
-async def _until_one_ends(*all_parts: Coroutine[object, object, None]) -> None:
+async def _until_one_ends(*all_parts: Coroutine[object, object, object]) -> None:
     """Runs all until one has ended, and raises what that one raised."""
     parts = [asyncio.create_task(part) for part in all_parts]
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -53,6 +54,19 @@ class SteadyLock(LeaseLock):
         except (aiohttp.ClientError, OSError):
             return False
 
+    async def give_back(self) -> None:
+        """A Lease that names nobody is free at once. Those who wait go by their own duration, not by the one written
+        here. Where the server does not answer it runs out.
+        """
+        held, _ = await self.get(self.name, self.namespace)
+        lease = self.lease_reference
+        if not held or lease is None or lease.spec.holder_identity != self.identity:
+            return
+        lease.spec.holder_identity = None
+        with contextlib.suppress(ApiException, aiohttp.ClientError, OSError):
+            async with asyncio.timeout(CALL_S):
+                await self.api_instance.replace_namespaced_lease(self.name, self.namespace, lease)
+
 
 async def lead(
     api: ApiClient,
@@ -100,13 +114,5 @@ async def lead(
     assert working is not None
     if not ended:
         raise LeaderLost("the Lease could not be renewed; another replica may lead")
-    await _give_back(lock)
+    await lock.give_back()
     working.result()
-
-
-async def _give_back(lock: LeaseLock) -> None:
-    """So that another replica need not wait for the Lease to run out."""
-    held, record = await lock.get(lock.name, lock.namespace)
-    if held and isinstance(record, LeaderElectionRecord) and record.holder_identity == lock.identity:
-        record.lease_duration = "1"
-        await lock.update(lock.name, lock.namespace, record)
