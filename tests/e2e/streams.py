@@ -1,4 +1,6 @@
-"""Streams that go on and on: as many in flight as are wanted at the moment, each asking one task after another."""
+"""Streams that go on and on: as many in flight as are wanted at the moment, each asking one task after another, at once
+or after a pause.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +22,7 @@ class Streams:
 
     def __init__(self, url: str, way: Way) -> None:
         self.wanted = 0
+        self.pause_s = 0.0
         self.answers: list[tuple[Task, Answer]] = []
         self.failures: list[str] = []
         self._url = url
@@ -45,6 +48,7 @@ class Streams:
         url = f"{self._url}/v1"
         with OpenAI(base_url=url, api_key="none", max_retries=0, timeout=TIMEOUT_S, default_headers=alone) as openai:
             for task in itertools.islice(itertools.cycle(TASKS), place, None):
+                self._ended.wait(self.pause_s)
                 while self.wanted <= place and not self._ended.is_set():
                     self._ended.wait(0.1)
                 if self._ended.is_set():

@@ -17,6 +17,7 @@ from support.waiting import eventually
 
 pytestmark = [pytest.mark.model_s, pytest.mark.timeout(900)]
 
+PAUSE_S = 5.0
 FAST = {"scaleDown": {"stabilizationWindowSeconds": 6, "policies": [{"type": "Pods", "value": 1, "periodSeconds": 3}]}}
 
 
@@ -75,15 +76,16 @@ def sees_answers(up: Up, streams: Streams, more: int) -> None:
 def test_targets_and_drafts_follow_the_load_up_and_down(
     tmp_path: Path, first_layers: str, reference: Reference
 ) -> None:
-    resource = scaled(first_layers, (1, 3), (0, 2), "Always")
+    resource = scaled(first_layers, (1, 2), (0, 2), "Always")
     with running(tmp_path, resource, hurried=True) as up, Streams(up.url, SAMPLED) as streams:
         streams.wanted = 1
         sees_answers(up, streams, 4)
         streams.wanted = 16
-        sees(up, "three targets", lambda: up.replicas("target") == 3)
+        sees(up, "a second target", lambda: up.replicas("target") == 2)
         sees(up, "a second draft", lambda: up.replicas("draft") == 2)
         sees_answers(up, streams, 16)
-        streams.wanted = 1
+        # A stream without pauses keeps most of a target busy, and all of one on cores that it shares.
+        streams.wanted, streams.pause_s = 1, PAUSE_S
         sees(up, "one target again", lambda: up.replicas("target") == 1)
         sees(up, "one draft again", lambda: up.replicas("draft") == 1)
         assert [before < after for before, after in steps(up, "target")][:1] == [True]

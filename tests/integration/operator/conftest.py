@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from cluster.proxy import FaultyProxy
 
 HERE = Path(__file__).parent
 NOT_RUN = pytest.StashKey[int]()
+WORKERS_NOT_RUN = "tests_that_need_a_cluster"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -28,8 +30,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not without_cluster():
         ours = [item for item in ours if given_kubeconfig() is not None and "control_plane" in _fixtures(item)]
     config.stash[NOT_RUN] = len(ours)
+    if hasattr(config, "workeroutput"):
+        config.workeroutput[WORKERS_NOT_RUN] = len(ours)
     config.hook.pytest_deselected(items=ours)
     items[:] = [item for item in items if item not in ours]
+
+
+def pytest_testnodedown(node: Any) -> None:
+    """Workers collect the same tests, each all of them."""
+    node.config.stash[NOT_RUN] = getattr(node, "workeroutput", {}).get(WORKERS_NOT_RUN, 0)
 
 
 def _fixtures(item: pytest.Item) -> Collection[str]:

@@ -16,6 +16,7 @@ def scale(kubectl: Kubectl, namespace: str, role: str, replicas: int) -> None:
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{NAME}-{role}/scale"
     content = json.loads(kubectl("get", "--raw", path))
     content["spec"]["replicas"] = replicas
+    del content["metadata"]["resourceVersion"]  # whatever the Deployment's controller writes meanwhile
     kubectl("replace", "--raw", path, "-f", "-", stdin=json.dumps(content))
 
 
