@@ -1,9 +1,9 @@
 """What the generated classes say of the field at a path: its siblings, its type, its bounds."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -24,7 +24,7 @@ class Field:
     metadata: list[Any] = field(default_factory=list)
 
     @property
-    def names(self) -> dict[str, "Field"]:
+    def names(self) -> Mapping[str, "Field"]:
         """The fields within this one, by the name that YAML has; empty where it has no fixed ones."""
         return fields_of(self.type) if isinstance(self.type, type) and issubclass(self.type, BaseModel) else {}
 
@@ -48,8 +48,9 @@ def _plain(bound: Any) -> str:
     return str(int(bound)) if bound == int(bound) else str(bound)
 
 
-def fields_of(model: type[BaseModel]) -> dict[str, Field]:
-    """The fields of a generated class by the name that YAML has."""
+@cache
+def fields_of(model: type[BaseModel]) -> Mapping[str, Field]:
+    """The fields of a generated class by the name that YAML has. Kept: the rules ask for hundreds of every model."""
     return {
         info.alias or name: Field(_without_none(info.annotation), info.is_required(), info.metadata)
         for name, info in model.model_fields.items()

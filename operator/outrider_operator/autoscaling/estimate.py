@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from outrider_operator.autoscaling.observation import DraftTime, StepTime
 
@@ -97,17 +97,17 @@ class Pace:
 
         Draft and target work at the same time, so the slower of both sets the pace (E / max(1, depth · cost ratio)).
         """
-        together = max(1.0, sequences)
         tokens = tokens_per_step(self.path_acceptance, depth)
-        step_s = self.step.of(together * (1 + depth * self.nodes_per_depth), together) + beside_s
-        if depth and self.draft and self.targets_per_draft:
-            step_s = max(step_s, depth * self.draft.of(together * self.targets_per_draft))
+        step_s = self._step_s(depth, max(1.0, sequences), beside_s)
         return Speculated(depth, tokens, step_s, sequences * tokens / step_s)
 
     def best(self, sequences: float, beside_s: float = 0.0) -> Speculated:
         """The depth with the highest goodput, the least of several."""
-        steps = (self.speculated(depth, sequences, beside_s) for depth in range(self._deepest + 1))
-        return max(steps, key=lambda step: step.goodput)
+        together = max(1.0, sequences)
+        goodputs = [
+            tokens / self._step_s(depth, together, beside_s) for depth, tokens in enumerate(self._tokens_per_step)
+        ]
+        return self.speculated(goodputs.index(max(goodputs)), sequences, beside_s)
 
     def gain(self, sequences: float) -> float:
         """The best goodput over that of plain decoding: 1 where no tree pays."""
@@ -138,6 +138,17 @@ class Pace:
             self._itl_p95_s(load, busy, batch),
         )
 
+    @cached_property
+    def _tokens_per_step(self) -> tuple[float, ...]:
+        """By depth, from 0 to the deepest. Kept: one decision asks a thousand times."""
+        return tuple(tokens_per_step(self.path_acceptance, depth) for depth in range(self._deepest + 1))
+
+    def _step_s(self, depth: int, sequences: float, beside_s: float = 0.0) -> float:
+        step_s = self.step.of(sequences * (1 + depth * self.nodes_per_depth), sequences) + beside_s
+        if depth and self.draft and self.targets_per_draft:
+            return max(step_s, depth * self.draft.of(sequences * self.targets_per_draft))
+        return step_s
+
     @property
     def _deepest(self) -> int:
         return self.max_depth if self.path_acceptance and self.targets_per_draft is not None else 0
@@ -149,12 +160,11 @@ class Pace:
         """
         chunks = load.prompt_tokens / self.chunk_tokens
         shares = []
-        for depth in range(self._deepest + 1):
-            emitted = tokens_per_step(self.path_acceptance, depth)
+        for depth, emitted in enumerate(self._tokens_per_step):
             wanted = load.generated_tokens / (emitted * chunks) if chunks > 0 else math.inf
             batch = min(max(wanted, 1.0), float(self.max_sequences))
             steps = max(chunks, load.generated_tokens / (batch * emitted))
-            shares.append(steps * self.speculated(depth, batch).step_s)
+            shares.append(steps * self._step_s(depth, batch))
         return reading + min(shares)
 
     def _batch(self, goodput: float) -> float:

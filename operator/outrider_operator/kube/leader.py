@@ -60,7 +60,7 @@ class SteadyLock(LeaseLock):
         """
         held, _ = await self.get(self.name, self.namespace)
         lease = self.lease_reference
-        if not held or lease is None or lease.spec.holder_identity != self.identity:
+        if not held or lease is None or lease.spec is None or lease.spec.holder_identity != self.identity:
             return
         lease.spec.holder_identity = None
         with contextlib.suppress(ApiException, aiohttp.ClientError, OSError):

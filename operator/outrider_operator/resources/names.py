@@ -8,6 +8,9 @@ from outrider_operator.api.v1alpha1 import SpeculativeModel
 Object = dict[str, Any]  # of Kubernetes, or a part of one
 Labels = dict[str, str]
 
+# Read once: a file of the installation, and each object of each model wants it at every look.
+VERSION = version("outrider-operator")
+
 
 def namespace(model: SpeculativeModel) -> str:
     """The namespace of the model and of everything built from it."""
@@ -66,4 +69,4 @@ def pod_labels(model: SpeculativeModel, role: str) -> Labels:
 
 def labels(model: SpeculativeModel, role: str) -> Labels:
     """The labels of the Deployment and the Service of one role."""
-    return {**pod_labels(model, role), "app.kubernetes.io/version": version("outrider-operator")}
+    return {**pod_labels(model, role), "app.kubernetes.io/version": VERSION}
