@@ -1,6 +1,6 @@
 """Which tests run beside which. Those on a cluster mostly wait, and share one operator's Lease: one after another, and
-beside those that load models, which fill a small machine's cores and memory, and also go one after another. All others
-run wherever there is room.
+beside those that start draft and target processes, which take the ports of the API's defaults, fill a small machine's
+cores, and also go one after another. All others run wherever there is room.
 """
 
 from __future__ import annotations
@@ -10,9 +10,15 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-IN_TURN = {"integration/operator": "cluster", "integration/serving": "models", "e2e": "models"}
+IN_TURN = {
+    "integration/operator": "cluster",
+    "integration/local": "processes",
+    "integration/serving": "processes",
+    "e2e": "processes",
+}
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for folder, group in IN_TURN.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -18,18 +17,12 @@ from types import TracebackType
 from typing import Protocol
 
 import yaml
+from support.ports import free_port
 
 from cluster.assets import Assets
 from cluster.errors import NoCluster
 
 START_S = 60
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Cluster(Protocol):

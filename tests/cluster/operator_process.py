@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
+from support.ports import free_port
 
-from cluster.control_plane import free_port
 from cluster.kubectl import Kubectl
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from typing import Any
 
 from e2e.running import Resource
 from outrider_serving.models.catalogue import SMOLLM2_135M
-from support.run import free_port
+from support.ports import free_port
 
 MODEL_S = f"hf://{SMOLLM2_135M.hub_name}"
 NAME = "smollm2"

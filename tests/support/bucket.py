@@ -15,7 +15,7 @@ from tempfile import mkdtemp
 
 from outrider_serving.models.cache import cache_root, exclusive
 
-from support.run import free_port
+from support.ports import free_port
 from support.waiting import eventually
 
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"

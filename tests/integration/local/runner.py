@@ -8,7 +8,8 @@ from typing import Any
 
 import psutil
 import yaml
-from support.run import Run, free_port
+from support.ports import free_port
+from support.run import Run
 from support.waiting import eventually
 
 STAND_IN = Path(__file__).with_name("stand_in.py")

@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from cluster.control_plane import Cluster, ControlPlane, free_port
+from cluster.control_plane import Cluster, ControlPlane
 from cluster.kubectl import Kubectl
 from cluster.operator_process import token
 from integration.cluster.conftest import COMMAND
 from integration.cluster.test_top import draft_page, target_page
 from integration.operator.cluster_state import condition, sample, until_ready
 from support import cluster_objects as objects
+from support.ports import free_port
 
 NODE = "stand-in"
 

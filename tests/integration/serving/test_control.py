@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from support.certificates import mount
-from support.run import free_port, running
+from support.ports import free_port
+from support.run import running
 from support.tiny import tiny_llama_dir
 from support.waiting import eventually
 

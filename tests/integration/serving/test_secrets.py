@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 from support.certificates import authority, identity_files, mount
-from support.run import free_port, running
+from support.ports import free_port
+from support.run import running
 from support.tiny import tiny_llama_dir
 from support.waiting import eventually
 
