@@ -53,7 +53,7 @@ cluster: install ## Find the control plane that the tests of the operator run on
 
 .PHONY: test
 test: test-unit models cluster ## Run every test, the fast ones first
-	@$(BIN)/python -m pytest tests/integration tests/e2e --numprocesses=2 --dist=loadgroup
+	@$(BIN)/python -m pytest tests/integration tests/e2e --numprocesses=2 --dist=loadscope
 
 .PHONY: test-unit
 test-unit: install ## Run the fast tests, under two minutes

@@ -1,26 +1,28 @@
-"""Which tests run beside which. Those on a cluster mostly wait, and share one operator's Lease: one after another, and
-beside those that start draft and target processes, which take the ports of the API's defaults, fill a small machine's
-cores, and also go one after another. All others run wherever there is room.
+"""Which tests run beside which, with --dist=loadscope. Those on a cluster mostly wait, and share one operator's Lease:
+one after another, and beside those that start draft and target processes, which take the ports of the API's defaults,
+fill a small machine's cores, and also go one after another. All others run wherever there is room.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
-TESTS = Path(__file__).parent
 IN_TURN = {
-    "integration/operator": "cluster",
-    "integration/local": "processes",
-    "integration/serving": "processes",
-    "e2e": "processes",
+    "tests/integration/operator/": "cluster",
+    "tests/integration/local/": "processes",
+    "tests/integration/serving/": "processes",
+    "tests/e2e/": "processes",
 }
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        for folder, group in IN_TURN.items():
-            if item.path.is_relative_to(TESTS / folder):
-                item.add_marker(pytest.mark.xdist_group(group))
+class InTurn(LoadScopeScheduling):  # type: ignore[misc]
+    """A folder's tests, or those of several, by one worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((group for folder, group in IN_TURN.items() if nodeid.startswith(folder)), nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
+    return InTurn(config, log) if config.getoption("dist") == "loadscope" else None
