@@ -90,7 +90,15 @@ class Controller:
         looked_at = await self._looked_at(namespaces)
         register_looked_at(self._registry, self._watcher, looked_at)
         async with self._source() as (source, pages):
-            loop = Loop(self._kube, self._store, self._queue, self._scaling_metrics, source, pages)
+            loop = Loop(
+                self._kube,
+                self._store,
+                self._queue,
+                self._scaling_metrics,
+                source,
+                pages,
+                sees_pods=POD in looked_at,
+            )
             await _until_one_ends(
                 watching,
                 self._queue.run(self._work, WORKERS),

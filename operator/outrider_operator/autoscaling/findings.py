@@ -30,6 +30,14 @@ def findings(asked: Asked | None, seen: Seen, words: str) -> tuple[Finding, ...]
     return tuple(each for each in found if each is not None)
 
 
+def unseen(asked: Asked | None) -> tuple[Finding, ...]:
+    """Where the operator may not see pods."""
+    if asked is None or asked.policy is None:
+        return ()
+    said = "the operator may not see pods, and replicas are held: let it get, list and watch them"
+    return (Finding(SCALING_ACTIVE, "False", "NotAllowed", said),)
+
+
 def metrics_available(ready: int, answering: int, failure: str) -> Finding | None:
     """ready, answering: targets of the newest revision. failure: why one does not answer."""
     if ready == 0:

@@ -15,6 +15,7 @@ import structlog
 
 from outrider_operator.autoscaling import timing
 from outrider_operator.autoscaling.asked import Asked, asked
+from outrider_operator.autoscaling.findings import unseen
 from outrider_operator.autoscaling.follow import Follower
 from outrider_operator.autoscaling.observe import observe
 from outrider_operator.autoscaling.pages import Pages
@@ -22,6 +23,7 @@ from outrider_operator.autoscaling.pods import SeenPod, newest
 from outrider_operator.autoscaling.source import Read, Source
 from outrider_operator.kube.client import Kube
 from outrider_operator.metrics import ScalingMetrics
+from outrider_operator.reconcile.measured import Measured
 from outrider_operator.reconcile.queue import WorkQueue
 from outrider_operator.reconcile.reconcile import read
 from outrider_operator.reconcile.store import Key, Store
@@ -41,10 +43,14 @@ class Loop:
         metrics: ScalingMetrics,
         source: Source,
         pages: Pages,
+        *,
+        sees_pods: bool = True,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        """sees_pods: whether the operator has the right to list them."""
         self._store = store
+        self._sees_pods = sees_pods
         self._queue = queue
         self._metrics = metrics
         self._source = source
@@ -86,12 +92,20 @@ class Loop:
 
     async def _look(self, key: Key, model: Object, pods: list[SeenPod], current: list[SeenPod], answers: Read) -> bool:
         """Whether there is something new for the status."""
+        wanted = self._wanted(model)
+        if not self._sees_pods:
+            return self._say_blind(model["metadata"]["uid"], wanted)
         children = self._store.owned(model["metadata"]["uid"])
         if not _told_of(children, key, pods):
             return False
-        wanted = self._wanted(model)
         seen = observe(key, children, pods, current, answers, self._store, self._now())
         return await self._follower.follow(model, wanted, seen, self._clock())
+
+    def _say_blind(self, uid: str, wanted: Asked | None) -> bool:
+        """Nothing can be measured, and so nothing is decided: who asked for it is to know why."""
+        before, after = self._store.measured(uid), Measured(findings=unseen(wanted))
+        self._store.measure(uid, after)
+        return after != before
 
     def _wanted(self, model: Object) -> Asked | None:
         """None where the spec is not accepted."""

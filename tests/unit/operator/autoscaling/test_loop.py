@@ -82,8 +82,8 @@ class Rig:
         self.metrics = ScalingMetrics(self.registry)
         self.start()
 
-    def start(self) -> None:
-        """A new process: it knows what the watches tell."""
+    def start(self, sees_pods: bool = True) -> None:
+        """A new process: it knows what the watches tell. sees_pods: it has the right to."""
         self.cluster.restart()
         self.queue = Queue()
         self.loop = Loop(
@@ -93,10 +93,12 @@ class Rig:
             self.metrics,
             self.pods,
             self.pods,  # type: ignore[arg-type]
+            sees_pods=sees_pods,
             clock=lambda: self.now_s,
             now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
         )
-        self.follow_pods()
+        if sees_pods:
+            self.follow_pods()
 
     def _decide(self, seen: Observation, _policy: Policy, history: History, _now_s: float) -> tuple[Decision, History]:
         self.seen.append(seen)
@@ -360,6 +362,18 @@ def test_no_answer_is_told_and_decided_on_as_such(rig: Make) -> None:
     model.pods.silent = False
     model.tick()
     assert model.events[-1] == "ScalingActive"
+
+
+def test_without_the_right_to_see_pods_the_status_says_why_nothing_is_scaled(rig: Make) -> None:
+    model = rig(BOTH)
+    model.start(sees_pods=False)
+    model.tick()
+    [told] = [each for each in model.status["conditions"] if each["type"] == "ScalingActive"]
+    assert (told["status"], told["reason"]) == ("False", "NotAllowed")
+    assert "let it get, list and watch them" in told["message"]
+    model.writes()
+    model.tick()
+    assert (model.seen, model.writes()) == ([], [])
 
 
 def test_what_the_server_does_not_take_is_tried_again_and_not_told(rig: Make) -> None:
