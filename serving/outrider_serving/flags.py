@@ -110,7 +110,8 @@ def use_own_cores(ranks: int = 1) -> int:
     """One compute thread a core that this process may run on, or as many as OMP_NUM_THREADS says, shared by so many
     ranks. Returns how many this one has.
     """
-    threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # a number for each level of nesting
+    threads = (int(asked) if asked.isdigit() else 0) or len(os.sched_getaffinity(0))
     threads = max(1, threads // ranks)
     torch.set_num_threads(threads)
     return threads
