@@ -53,11 +53,12 @@ cluster: install ## Find the control plane that the tests of the operator run on
 
 .PHONY: test
 test: test-unit models cluster ## Run every test, the fast ones first
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -m long --numprocesses=auto
 	@$(BIN)/python -m pytest tests/integration tests/e2e --numprocesses=2 --dist=loadscope
 
 .PHONY: test-unit
 test-unit: install ## Run the fast tests, under two minutes
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit --numprocesses=auto
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -m "not long" --numprocesses=auto
 
 .PHONY: lint
 lint: install ## Style, types, layers, and that generated files are up to date

@@ -147,6 +147,7 @@ def _wide_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_sampler, "ROWS", 10_000)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_first_tokens_and_pairs_come_as_often_as_the_target_alone_would_give_them(name: str) -> None:
     sampling = CASES[name]

@@ -35,6 +35,7 @@ def chi_square(counts: torch.Tensor, probabilities: torch.Tensor) -> float:
 LIMIT_5 = 25.7
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 1.6])
 @pytest.mark.parametrize("seed", [0, -5])
 def test_choices_have_the_distribution_of_the_model(temperature: float, seed: int) -> None:

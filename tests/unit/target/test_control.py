@@ -43,6 +43,7 @@ class Told:
         self.drafted.append(self.drafter.engine.sequences)
 
 
+@pytest.mark.long
 @settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10_000),

@@ -66,6 +66,7 @@ arrivals = st.lists(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(arrivals=arrivals, blocks=st.integers(7, 14), budget=st.sampled_from([16, 40, 512]))
 def test_few_blocks_change_the_order_and_no_token(
@@ -129,6 +130,7 @@ def test_a_request_waits_until_there_are_blocks_for_it_and_one_more_for_each_tha
     assert step._runner.pool.referenced == 0
 
 
+@pytest.mark.long
 @settings(max_examples=40, deadline=None)
 @given(
     shared=st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=100),
