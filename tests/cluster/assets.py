@@ -21,6 +21,7 @@ from cluster.kubernetes_source import PACKAGES, VERSION, build_programs
 
 ETCD = "etcd"
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kubectl")
+NODE_PROGRAMS = ("kube-scheduler", "kubelet", "kube-proxy")
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,13 @@ def get_assets() -> Assets:
 
 
 def get_built_assets(*more: str) -> Assets:
-    """Those of the cache, with `more` programs of the same source beside them; what is missing is built.
+    """Those of the cache, with `more` programs of the same source beside them. Where one is missing all that are missing
+    are built: most of the time goes into what they share.
 
     Raises NoCluster.
     """
-    missing = [name for name in (*PROGRAMS, *more) if not (cache_folder() / name).is_file()]
-    if missing or not (cache_folder() / ETCD).is_file():
+    missing = [name for name in (*PROGRAMS, *NODE_PROGRAMS) if not (cache_folder() / name).is_file()]
+    if not {*PROGRAMS, *more}.isdisjoint(missing) or not (cache_folder() / ETCD).is_file():
         require_apt()
         build(missing)
     found = _built()

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.apt import Apt, keep, require_apt
-from cluster.assets import Assets, cache_root, get_built_assets
+from cluster.assets import NODE_PROGRAMS, Assets, cache_root, get_built_assets
 from cluster.errors import NoCluster
 
-BUILT = ("kube-scheduler", "kubelet", "kube-proxy")
 # Unpacked: containerd's package would start a server. catatonit, which is static, is also what a pod's sandbox runs.
 PACKAGES = ("containerd", "runc", "containernetworking-plugins", "catatonit")
 BINARIES = ("containerd", "containerd-shim-runc-v2", "ctr", "runc", "catatonit")
@@ -48,7 +47,7 @@ def get_node_assets() -> NodeAssets:
     """Finds, fetches or builds them. Raises NoCluster."""
     if sys.platform != "linux":
         raise NoCluster("the cluster with pods needs Linux; else set KUBECONFIG to a cluster meant for tests")
-    control_plane = get_built_assets(*BUILT)
+    control_plane = get_built_assets(*NODE_PROGRAMS)
     folder = cache_root() / "node"
     plugins = folder / "cni"
     wanted = [*(folder / name for name in BINARIES), *(plugins / name for name in CNI_PLUGINS)]
@@ -56,7 +55,7 @@ def get_node_assets() -> NodeAssets:
     if absent or not all(file.is_file() for file in wanted):
         require_apt()
         _fetch(folder, plugins, absent)
-    scheduler, kubelet, proxy = (control_plane.apiserver.with_name(name) for name in BUILT)
+    scheduler, kubelet, proxy = (control_plane.apiserver.with_name(name) for name in NODE_PROGRAMS)
     return NodeAssets(control_plane, scheduler, kubelet, proxy, folder, plugins)
 
 
