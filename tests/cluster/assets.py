@@ -74,8 +74,8 @@ def get_assets() -> Assets:
 
 
 def get_built_assets(*more: str) -> Assets:
-    """Those of the cache, with `more` programs of the same source beside them. Where one is missing all that are missing
-    are built: most of the time goes into what they share.
+    """Those of the cache, with `more` programs of the same source beside them. Where one is missing, all that are
+    missing are built: most of the time goes into what they share.
 
     Raises NoCluster.
     """

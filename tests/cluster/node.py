@@ -113,4 +113,3 @@ class Node:
                 "--conntrack-tcp-timeout-close-wait=0s",
             ],
         )
-

@@ -133,8 +133,8 @@ def _end_processes() -> None:
     if process is None:
         return
     try:
-        for init in process.children():
-            init.kill()
+        for each in process.children() or [process]:
+            each.kill()
         process.wait(END_S)
     except psutil.NoSuchProcess:
         return

@@ -73,9 +73,7 @@ class Asking:
         self.answers: list[tuple[int, Answer]] = []
         self.failures: list[str] = []
         command = [*kubectl, "exec", "-i", "-n", namespace, POD, "--", "python3", f"/script/{SCRIPT.name}", url]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
         self._tell(json.dumps({"requests": requests, "at_once": at_once, "endless": endless}))
@@ -113,7 +111,7 @@ class Asking:
         for line in self._process.stdout:
             try:
                 self._take(json.loads(line))
-            except (ValueError, TypeError, KeyError):  # kubectl's own words, or a traceback
+            except (ValueError, TypeError, KeyError):  # nothing of ours
                 self.failures.append(line.rstrip())
 
     def _take(self, said: dict[str, Any]) -> None:

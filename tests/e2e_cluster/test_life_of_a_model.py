@@ -123,7 +123,7 @@ def test_a_draft_deleted_in_the_middle_of_streams_is_missed_by_none(
     with start_asking(url(PAIR), requests(PAIR)[:AT_ONCE], at_once=AT_ONCE, endless=False) as asking:
         eventually("text on every stream", lambda: len(asking.begun) == AT_ONCE or asking.failures)
         under_way = AT_ONCE - len(asking.answers)
-        shell.kubectl("delete", "pod", draft, "-n", NAMESPACE, "--wait=false")
+        shell.kubectl("delete", "pod", draft, "-n", NAMESPACE, "--wait=false", "--grace-period=1")
         asking.wait()
     assert_undisturbed(asking, reference)
     assert len(asking.answers) == AT_ONCE
