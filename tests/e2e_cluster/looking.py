@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ OURS = "app.kubernetes.io/managed-by=outrider-operator"
 KINDS = "deployments,services,serviceaccounts,networkpolicies,configmaps,pods"
 # Images are there and models mounted; but many processes start on few cores.
 PATIENCE_S = 600.0
+# A look is a process of its own, on cores that models need.
+LOOKS_EVERY_S = 2.0
 # Of the process in a container: its user and group, and whether its root cannot be written to.
 WHO = (
     "import json, os; flags = os.statvfs('/').f_flag;"
@@ -72,8 +75,15 @@ class Look:
 
     def until(self, what: str, holds: Callable[[], Any]) -> None:
         """Fails the test with how the pods are where it does not come."""
+
+        def seen() -> bool:
+            if holds():
+                return True
+            time.sleep(LOOKS_EVERY_S)
+            return False
+
         try:
-            eventually(what, lambda: bool(holds()), PATIENCE_S)
+            eventually(what, seen, PATIENCE_S)
         except AssertionError as problem:
             pods = self._kubectl("get", "pods", "-n", self._namespace, "-o", "wide", ok=False)
             raise AssertionError(f"{problem}\n{pods}") from None

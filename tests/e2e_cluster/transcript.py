@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-COMMAND_S = 600
+COMMAND_S = 900
 
 
 class Transcript:
