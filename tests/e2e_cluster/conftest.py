@@ -20,6 +20,7 @@ SYSTEM = "outrider-system"
 RELEASE = "outrider"
 
 StartAsking = Callable[..., Asking]
+KUBECTL = pytest.StashKey[Kubectl]()
 
 
 @pytest.fixture(scope="session")
@@ -47,9 +48,11 @@ def shell(site: Site, transcript: Transcript) -> Iterator[Shell]:
 
 
 @pytest.fixture(scope="session")
-def kubectl(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
+def kubectl(site: Site, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Kubectl:
     """For looking on: what it does is not told."""
-    return Kubectl(site.kubectl, site.kubeconfig, tmp_path_factory.mktemp("kubectl"))
+    made = Kubectl(site.kubectl, site.kubeconfig, tmp_path_factory.mktemp("kubectl"))
+    pytestconfig.stash[KUBECTL] = made
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -87,8 +90,8 @@ def reference() -> dict[int, Answer]:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A step that fails says how the cluster was, which will be gone."""
     report = yield
-    kubectl = getattr(item, "funcargs", {}).get("kubectl")
-    if report.failed and isinstance(kubectl, Kubectl):
+    kubectl = item.config.stash.get(KUBECTL, None)
+    if report.failed and kubectl is not None:
         for command in (
             ["get", "pods", "-A", "-o", "wide"],
             ["get", "smodel", "-A", "-o", "yaml"],

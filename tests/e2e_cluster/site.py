@@ -21,7 +21,7 @@ from e2e_cluster.transcript import Transcript
 from support.models import model_s_path
 
 VERSION = version("outrider-operator")
-OPERATOR, SERVING = "outrider-operator", "outrider-serving"
+SERVING = "outrider-serving"
 DRAFT_LAYERS = 4
 
 
