@@ -11,7 +11,7 @@ from cluster.kubectl import Kubectl
 from e2e.asking import Answer
 from e2e_cluster.asking import POD, Asking, client_objects
 from e2e_cluster.looking import Look
-from e2e_cluster.objects import CLAIM, NAMESPACE
+from e2e_cluster.objects import NAMESPACE, VOLUME
 from e2e_cluster.site import SERVING, Site, chosen_site
 from e2e_cluster.transcript import Shell, Transcript
 from e2e_cluster.volume import provide_models
@@ -71,7 +71,7 @@ def namespace(site: Site, shell: Shell, kubectl: Kubectl) -> Iterator[str]:
         yield NAMESPACE
     finally:
         kubectl("delete", "namespace", NAMESPACE, "--timeout=80s", ok=False)
-        kubectl("delete", "pv", f"{NAMESPACE}-{CLAIM}", "--ignore-not-found", "--timeout=80s", ok=False)
+        kubectl("delete", "pv", VOLUME, "--ignore-not-found", "--timeout=80s", ok=False)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ Object = dict[str, Any]
 NAMESPACE = "outrider-e2e"
 PAIR, ALONE = "pair", "alone"
 CLAIM = "models"
+VOLUME = f"{NAMESPACE}-{CLAIM}"
 # Folders of the volume.
 MODEL_S, FIRST_LAYERS = "smollm2", "first-layers"
 CONTEXT_TOKENS = 1024
@@ -39,13 +40,12 @@ def url(name: str) -> str:
     return f"http://{name}-target.{NAMESPACE}.svc:8000"
 
 
-def claim(folder: Path | None) -> list[Object]:
-    """The claim on the models' volume; with a folder of the node, the volume too."""
-    spec: Object = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
-    volume = {
+def volume(folder: Path) -> Object:
+    """A folder of the node, for the claim alone."""
+    return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": f"{NAMESPACE}-{CLAIM}"},
+        "metadata": {"name": VOLUME},
         "spec": {
             "capacity": {"storage": "1Gi"},
             "accessModes": ["ReadWriteOnce"],
@@ -55,14 +55,17 @@ def claim(folder: Path | None) -> list[Object]:
             "hostPath": {"path": str(folder), "type": "Directory"},
         },
     }
-    bound = {} if folder is None else {"storageClassName": "", "volumeName": f"{NAMESPACE}-{CLAIM}"}
-    claimed = {
+
+
+def claim(on_our_volume: bool) -> Object:
+    """The claim on the models' volume: ours, or one that the default StorageClass makes."""
+    bound = {"storageClassName": "", "volumeName": VOLUME} if on_our_volume else {}
+    return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
         "metadata": {"name": CLAIM, "namespace": NAMESPACE},
-        "spec": {**spec, **bound},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, **bound},
     }
-    return [claimed] if folder is None else [volume, claimed]
 
 
 def _model(name: str, spec: Object) -> Object:

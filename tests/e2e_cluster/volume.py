@@ -7,7 +7,7 @@ from __future__ import annotations
 from cluster.kubectl import Kubectl
 from e2e_cluster.asking import CONTAINER_SECURITY, POD_SECURITY
 from e2e_cluster.looking import Look
-from e2e_cluster.objects import CLAIM, NAMESPACE, Object, claim
+from e2e_cluster.objects import CLAIM, NAMESPACE, Object, claim, volume
 from e2e_cluster.site import SERVING, Site
 
 FILLER = "filler"
@@ -15,10 +15,10 @@ FILLER = "filler"
 
 def provide_models(site: Site, kubectl: Kubectl) -> None:
     """The claim, and on it what `site.models` holds."""
-    kubectl.apply(NAMESPACE, *claim(site.models if site.own else None))
     if site.own:
+        kubectl.apply(NAMESPACE, volume(site.models), claim(on_our_volume=True))
         return
-    kubectl.apply(NAMESPACE, _filler(site.image(SERVING)))
+    kubectl.apply(NAMESPACE, claim(on_our_volume=False), _filler(site.image(SERVING)))
     Look(kubectl).until_running(FILLER)
     for folder in sorted(path for path in site.models.iterdir() if path.is_dir()):
         kubectl("cp", str(folder), f"{NAMESPACE}/{FILLER}:/models/{folder.name}")
