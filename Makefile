@@ -51,6 +51,19 @@ run: install ## Serve a sample on this machine: SAMPLE=qwen-coder (default) or s
 cluster: install ## Find the control plane that the tests of the operator run on, or build it (ten minutes, once); CLUSTER=none: do without
 	@test "$(CLUSTER)" = none || { cd tests && ../$(BIN)/python -m cluster get; }
 
+.PHONY: cluster-up
+cluster-up: install ## Run a cluster with pods on this machine, in the background (root and apt; its programs are built once)
+	@cd tests && ../$(BIN)/python -m cluster start
+
+.PHONY: cluster-down
+cluster-down: install ## End it, and leave nothing of it
+	@cd tests && ../$(BIN)/python -m cluster stop
+
+.PHONY: e2e
+e2e: models ## The life of a model in a cluster with pods: the one that KUBECONFIG names, or one of our own (root and apt)
+	@$(BIN)/python -m pytest tests/e2e_cluster --exitfirst --capture=no --durations=0
+	@cd tests && ../$(BIN)/python -m e2e_cluster.covered --passed
+
 .PHONY: test
 test: test-unit models cluster ## Run every test, the fast ones first
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -m long --numprocesses=auto

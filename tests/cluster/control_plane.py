@@ -5,13 +5,9 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-import ssl
 import subprocess
 import tempfile
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -21,8 +17,9 @@ from support.ports import free_port
 
 from cluster.assets import Assets
 from cluster.errors import NoCluster
+from cluster.programs import Programs
 
-START_S = 60
+LOOPBACK = "127.0.0.1"
 
 
 class Cluster(Protocol):
@@ -67,14 +64,28 @@ class GivenCluster:
 class ControlPlane:
     """One of our own, with RBAC on. A `Cluster`."""
 
-    def __init__(self, assets: Assets) -> None:
+    def __init__(
+        self,
+        assets: Assets,
+        address: str = LOOPBACK,
+        folder: Path | None = None,
+        users: Mapping[str, str] | None = None,
+        apiserver_flags: Sequence[str] = (),
+    ) -> None:
+        """address: where the API server listens. folder: of all its files, which stay; None: one that goes at the end.
+        users: who else the server is to know, each with its groups, separated by commas. apiserver_flags: beside ours.
+        """
         self._assets = assets
-        self._processes: list[tuple[str, subprocess.Popen[bytes]]] = []
-        self._folder = Path(tempfile.mkdtemp(prefix="outrider-cluster-"))
+        self._address = address
+        self._temporary = folder is None
+        self._folder = folder or Path(tempfile.mkdtemp(prefix="outrider-cluster-"))
         self._port = free_port()
         self._etcd_port, self._etcd_peer_port = free_port(), free_port()
         self._admin_token = secrets.token_hex(16)
-        self.server = f"https://127.0.0.1:{self._port}"
+        self._users = {name: (secrets.token_hex(16), groups) for name, groups in (users or {}).items()}
+        self._apiserver_flags = tuple(apiserver_flags)
+        self.programs = Programs(self._folder)
+        self.server = f"https://{address}:{self._port}"
         self.kubeconfig = self._folder / "admin.kubeconfig"
         self.kubectl = assets.kubectl
 
@@ -92,22 +103,13 @@ class ControlPlane:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        for name, _process in list(reversed(self._processes)):
-            self.stop(name)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self.programs.stop_all()
+        if self._temporary:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def stop(self, name: str) -> None:
         """Ends one program, as a crash would: a test of what survives it starts it again."""
-        for index, (known, process) in enumerate(self._processes):
-            if known == name:
-                process.terminate()
-                try:
-                    process.wait(10)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-                del self._processes[index]
-                return
+        self.programs.stop(name)
 
     def kubeconfig_for(self, token: str, path: Path) -> Path:
         content = {
@@ -120,6 +122,11 @@ class ControlPlane:
         }
         return _private(path, yaml.safe_dump(content))
 
+    def kubeconfig_of(self, user: str) -> Path:
+        """Of one of the users that the server was told of."""
+        token, _groups = self._users[user]
+        return self.kubeconfig_for(token, self._folder / f"{user.replace(':', '-')}.kubeconfig")
+
     @property
     def _ca(self) -> Path:
         return self._folder / "certificates" / "apiserver.crt"
@@ -131,17 +138,12 @@ class ControlPlane:
     def _keys(self) -> None:
         key = ["openssl", "genrsa", "-out", str(self._service_account_key), "2048"]
         subprocess.run(key, check=True, capture_output=True)
-        _private(self._folder / "tokens.csv", f"{self._admin_token},admin,admin,system:masters\n")
-
-    def _start(self, name: str, command: Sequence[str | Path]) -> None:
-        log = (self._folder / f"{name}.log").open("ab")
-        with log:
-            process = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log, cwd=self._folder)
-        self._processes.append((name, process))
+        known = [f"{token},{name},{name},{json.dumps(groups)}\n" for name, (token, groups) in self._users.items()]
+        _private(self._folder / "tokens.csv", "".join([f"{self._admin_token},admin,admin,system:masters\n", *known]))
 
     def _start_etcd(self) -> None:
-        client, peer = (f"http://127.0.0.1:{port}" for port in (self._etcd_port, self._etcd_peer_port))
-        self._start(
+        client, peer = (f"http://{LOOPBACK}:{port}" for port in (self._etcd_port, self._etcd_peer_port))
+        self.programs.start(
             "etcd",
             [
                 self._assets.etcd,
@@ -155,18 +157,18 @@ class ControlPlane:
                 "--unsafe-no-fsync",
             ],
         )
-        self._wait("etcd", f"{client}/health", None)
+        self.programs.wait_for_url("etcd", f"{client}/health")
 
     def start_apiserver(self) -> None:
         """Also after `stop("apiserver")`: on the same port, over the same etcd."""
-        self._start(
+        self.programs.start(
             "apiserver",
             [
                 self._assets.apiserver,
-                f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
+                f"--etcd-servers=http://{LOOPBACK}:{self._etcd_port}",
                 f"--cert-dir={self._ca.parent}",
                 f"--secure-port={self._port}",
-                "--bind-address=127.0.0.1",
+                f"--bind-address={self._address}",
                 f"--service-account-key-file={self._service_account_key}",
                 f"--service-account-signing-key-file={self._service_account_key}",
                 "--service-account-issuer=https://kubernetes.default.svc",
@@ -174,12 +176,13 @@ class ControlPlane:
                 f"--token-auth-file={self._folder / 'tokens.csv'}",
                 "--authorization-mode=RBAC,Node",
                 "--allow-privileged",
+                *self._apiserver_flags,
             ],
         )
-        self._wait("apiserver", f"{self.server}/readyz", self._admin_token)
+        self.programs.wait_for_url("apiserver", f"{self.server}/readyz", self._admin_token)
 
     def _start_controller_manager(self) -> None:
-        self._start(
+        self.programs.start(
             "controller-manager",
             [
                 self._assets.controller_manager,
@@ -192,20 +195,6 @@ class ControlPlane:
                 "--leader-elect=false",
             ],
         )
-
-    def _wait(self, name: str, url: str, token: str | None) -> None:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        trusting = ssl._create_unverified_context()  # its certificate is made at its first start
-        process = self._processes[-1][1]
-        until = time.monotonic() + START_S
-        while time.monotonic() < until and process.poll() is None:
-            try:
-                with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=2, context=trusting):
-                    return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.1)
-        said = (self._folder / f"{name}.log").read_text(errors="replace").strip().splitlines()[-3:]
-        raise NoCluster(f"{name} did not start: {' / '.join(said) or 'it said nothing'}")
 
 
 def _private(path: Path, content: str) -> Path:
