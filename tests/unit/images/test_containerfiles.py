@@ -6,6 +6,7 @@ import re
 
 import pytest
 from cluster.images_recipe import RECIPES, Recipe
+from cluster.images_wheels import ARGUMENTS
 
 Instruction = tuple[str, str]
 
@@ -60,6 +61,15 @@ def test_what_runs_is_nobody_in_particular_and_is_left_as_it_was_copied(recipe: 
     *_, last = stages(recipe)
     assert said(last, "USER") == ["1001:0"], "a number, which Kubernetes can see not to be root, and group 0"
     assert not said(last, "RUN") + said(last, "ADD") + said(last, "HEALTHCHECK") + said(last, "VOLUME")
+
+
+@ours
+def test_every_stage_that_runs_pip_may_be_told_where_packages_come_from(recipe: Recipe) -> None:
+    running = [stage for stage in stages(recipe) if any("pip/bin/pip" in command for command in said(stage, "RUN"))]
+    assert len(running) == 2
+    for stage in running:
+        known = {each.partition("=")[0] for each in said(stage, "ARG")}
+        assert known >= {"PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", *ARGUMENTS}
 
 
 @ours
