@@ -51,11 +51,6 @@ run: install ## Serve a sample on this machine: SAMPLE=qwen-coder (default) or s
 cluster: install ## Find the control plane that the tests of the operator run on, or build it (ten minutes, once); CLUSTER=none: do without
 	@test "$(CLUSTER)" = none || { cd tests && ../$(BIN)/python -m cluster get; }
 
-.PHONY: images
-images: install ## Build both images on Debian's packages, and check them (ten minutes at first; needs apt and root)
-	@cd tests && ../$(BIN)/python -m cluster.images
-	@$(BIN)/python -m pytest tests/e2e_images
-
 .PHONY: test
 test: test-unit models cluster ## Run every test, the fast ones first
 	@$(BIN)/python -m pytest tests/integration tests/e2e --numprocesses=2 --dist=loadscope
@@ -121,6 +116,11 @@ bench-autoscale: install ## The autoscaler against others on recorded traffic an
 .PHONY: figures
 figures: install ## Draw what was measured, as PNG beside it: JSON="FILE..."
 	@cd tests && ../$(BIN)/python -m benchmarks.charts $(abspath $(JSON))
+
+.PHONY: images
+images: install ## Build both images on Debian's packages, and check them (ten minutes at first; needs apt and root)
+	@cd tests && ../$(BIN)/python -m cluster.images
+	@$(BIN)/python -m pytest tests/e2e_images
 
 .PHONY: clean
 clean: ## Remove the environment and caches; prepared models stay
