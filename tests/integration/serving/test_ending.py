@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 from pathlib import Path
@@ -28,7 +29,11 @@ def test_told_to_end_both_go_on_for_those_who_have_not_heard_of_it(tmp_path: Pat
         running("target", tmp_path / "target.log", *common, *of_target) as target,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=PATIENCE_S) as http,
         httpx.Client(base_url=f"http://127.0.0.1:{draft_http}", trust_env=False) as http_of_draft,
+        contextlib.ExitStack() as ends,
     ):
+        # Where this fails in the middle, neither is to linger.
+        ends.callback(target.kill)
+        ends.callback(draft.kill)
 
         def draft_state() -> str:
             assert target.poll() is None, (tmp_path / "target.log").read_text()
