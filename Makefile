@@ -131,6 +131,11 @@ bench-autoscale: install ## The autoscaler against others on recorded traffic an
 figures: install ## Draw what was measured, as PNG beside it: JSON="FILE..."
 	@cd tests && ../$(BIN)/python -m benchmarks.charts $(abspath $(JSON))
 
+.PHONY: images
+images: install ## Build both images on Debian's packages, and check them (ten minutes at first; needs apt and root)
+	@cd tests && ../$(BIN)/python -m cluster.images
+	@$(BIN)/python -m pytest tests/e2e_images
+
 .PHONY: clean
 clean: ## Remove the environment and caches; prepared models stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

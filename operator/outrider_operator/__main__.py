@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import ssl
 import sys
@@ -82,6 +83,8 @@ def operate(
         raise typer.Exit(UNUSABLE) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    except asyncio.CancelledError:
+        pass  # SIGTERM, while it waited for its turn
 
 
 def _prometheus(url: str | None, token_file: Path | None, ca_file: Path | None) -> Address | None:
@@ -134,7 +137,12 @@ async def _run(
                 login = Login(found).credentials
                 await Controller(api, platform, metrics, scaling, queue, login, prometheus).run(namespaces)
 
+            waiting = asyncio.current_task()
+            assert waiting is not None
             while True:
+                # Process 1 of a container ignores SIGTERM unless told otherwise. kopf takes the signal while it works,
+                # and does not give it back.
+                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, waiting.cancel)
                 try:
                     return await lead(api, LEASE, lease_namespace, identity, work, metrics.leading)
                 except LeaderLost as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -18,6 +20,9 @@ class FlagError(ValueError):
 
 def run(app: typer.Typer, program: str) -> NoReturn:
     """Runs a command line; exits 2 with one line for bad input."""
+    # In a container this is process 1, which ignores SIGTERM unless told otherwise: a pod that is deleted while its
+    # model loads would hold its GPU until it is killed. Who serves takes the signal over.
+    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
     try:
         code = app(prog_name=program, standalone_mode=False)
     except TyperException as error:

@@ -73,6 +73,14 @@ IdentityFlag = Annotated[
     ),
 ]
 HostFlag = Annotated[str, typer.Option("--host", help="Address to listen on.")]
+LingerFlag = Annotated[
+    float,
+    typer.Option(
+        "--linger-s",
+        min=0,
+        help="Seconds to go on taking what comes once told to end, while /ready says 503: Services hear of it late.",
+    ),
+]
 VersionFlag = Annotated[
     bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
 ]

@@ -73,6 +73,20 @@ def test_every_field_arrives(kv_cache: dict[str, object]) -> None:
         )
 
 
+@pytest.mark.parametrize(("role", "drain_s"), [("target", target.DRAIN_S), ("draft", draft.DRAIN_S)])
+def test_a_command_that_is_told_to_end_has_done_so_before_its_pod_is_killed(role: str, drain_s: float) -> None:
+    spec = {"model": {"uri": "hf://a/b"}}
+    built = build(model({"target": spec, "draft": spec}), Platform())
+    [pod] = [
+        thing["spec"]["template"]["spec"]
+        for thing in built
+        if thing["kind"] == "Deployment" and thing["metadata"]["name"].endswith(f"-{role}")
+    ]
+    linger_s = taken(f"outrider-{role}", pod["containers"][0]["args"])["linger_s"]
+    assert linger_s > 0
+    assert linger_s + drain_s < pod["terminationGracePeriodSeconds"]
+
+
 def told(role: str, *args: str) -> str:
     """What a command line says on standard error when it ends at once; no model is looked for."""
     command = [sys.executable, "-m", f"outrider_serving.{role}.main", "--model=file:///nowhere", *args]

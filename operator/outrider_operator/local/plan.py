@@ -117,6 +117,7 @@ def local_network(ports: Ports, drafts_file: Path) -> Network:
         draft_port=ports.grpc,
         draft_http_port=ports.http,
         local_drafts=(f"file://{drafts_file}",),
+        linger_s=0,
     )
 
 

@@ -24,6 +24,7 @@ def draft_deployment(model: SpeculativeModel, draft: Draft, platform: Platform) 
         http_port=http.name,
         model_mirror=platform.model_mirror,
         prefetch=platform.prefetch,
+        linger_s=network.linger_s,
         drain_s=DRAIN_S,
         affinity=_affinity(model, draft),
         replicas=initial_replicas(model, "draft"),

@@ -11,7 +11,8 @@ from outrider_operator.resources.names import draft_name, namespace
 class Network:
     """Where the containers listen. The defaults are a cluster's, where each pod has an address of its own.
 
-    A local runner gives the loopback, and for each draft ports that are free.
+    A local runner gives the loopback, and for each draft ports that are free; its processes are let go before they are
+    told to end.
     """
 
     listen_host: str = "0.0.0.0"
@@ -19,6 +20,8 @@ class Network:
     draft_port: int = 50051
     draft_http_port: int = 9400
     local_drafts: tuple[str, ...] | None = None  # HOST:PORT of each; None: the draft's headless Service
+    # How long a pod that ends is still sent what is new, until every Service and router has heard of its end.
+    linger_s: int = 10
 
     def draft_addresses(self, model: SpeculativeModel) -> tuple[str, ...]:
         """What the target is given as --draft, once for each."""

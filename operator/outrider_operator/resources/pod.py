@@ -46,7 +46,8 @@ class Role:
     model_mirror: str | None
     prefetch: bool  # whether an init container fetches the model
     replicas: int
-    drain_s: int  # how long running streams may take to end before the pod is killed
+    linger_s: int  # how long it takes what is new after it has been told to end
+    drain_s: int  # how long running streams may take to end after that, before the pod is killed
     affinity: Object = field(default_factory=dict)  # what the pods want to be near to
     folders: Sequence[Folder] = ()
     https: bool = False  # what http_port speaks
@@ -87,7 +88,7 @@ def _pod(model: SpeculativeModel, role: Role, origin: Source) -> Object:
         "serviceAccountName": target_name(model),
         "automountServiceAccountToken": False,  # neither role speaks with the API server
         "enableServiceLinks": False,  # no environment that depends on which Services happen to exist
-        "terminationGracePeriodSeconds": role.drain_s,
+        "terminationGracePeriodSeconds": role.linger_s + role.drain_s,
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         **({"affinity": role.affinity} if role.affinity else {}),
         **({"imagePullSecrets": origin.image_pull_secrets} if origin.image_pull_secrets else {}),
@@ -161,7 +162,7 @@ def _container(role: Role, origin: Source) -> Object:
         "name": role.component,
         "image": role.image,
         "command": [f"outrider-{role.component}"],
-        "args": [f"--model={origin.uri}", *revision, *role.args, *(each.arg for each in role.folders)],
+        "args": [f"--model={origin.uri}", *revision, *role.args, *_linger(role), *(each.arg for each in role.folders)],
         "env": environment(role),
         "ports": [{"name": port.name, "containerPort": port.number, "protocol": "TCP"} for port in role.ports],
         "resources": _resources(role.spec.resources),
@@ -177,6 +178,10 @@ def _container(role: Role, origin: Source) -> Object:
             *origin.mounts,
         ],
     }
+
+
+def _linger(role: Role) -> list[str]:
+    return [f"--linger-s={role.linger_s}"] if role.linger_s else []
 
 
 def environment(role: Role) -> list[Object]:

@@ -26,6 +26,7 @@ def target_deployment(model: SpeculativeModel, platform: Platform) -> Object:
         http_port=port.name,
         model_mirror=platform.model_mirror,
         prefetch=platform.prefetch,
+        linger_s=platform.network.linger_s,
         drain_s=DRAIN_S,
         replicas=initial_replicas(model, "target"),
         folders=[*control(model), *identity(model, "target", platform), *endpoint(model)],

@@ -35,6 +35,7 @@ def create_app(
     tokenizer: PreTrainedTokenizerBase,
     health: Callable[[], HealthReport],
     ready: Callable[[], bool],
+    accepts: Callable[[], bool],
     registry: CollectorRegistry,
     *,
     system_fingerprint: str | None = None,
@@ -44,17 +45,17 @@ def create_app(
 ) -> Starlette:
     """The ASGI application of a target.
 
-    `ready` also guards the generation routes: while it is False they answer 503 (at start, and while
-    draining; streams that run go on). `system_fingerprint` tells clients that two answers came from the same
-    weights and settings; without one it is the program's version. `on_rejected` counts requests that never
-    reached the engine; those that the engine itself refuses (RequestError) are the engine's to count. Without
-    `keys` everybody may ask.
+    `ready` is what /ready says. `accepts` guards the generation routes: while it is False they answer 503. The two
+    differ while the server is about to end: it says so, and serves what comes until all have heard of it.
+    `system_fingerprint` tells clients that two answers came from the same weights and settings; without one it is the
+    program's version. `on_rejected` counts requests that never reached the engine; those that the engine itself refuses
+    (RequestError) are the engine's to count. Without `keys` everybody may ask.
     """
     face = Face(
         generator=generator,
         encoder=PromptEncoder(tokenizer),
         texts=TokenTexts(tokenizer),
-        ready=ready,
+        accepts=accepts,
         on_rejected=on_rejected,
         system_fingerprint=system_fingerprint or f"outrider-{version('outrider-serving')}",
         max_body_bytes=max_body_bytes,

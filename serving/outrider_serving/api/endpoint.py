@@ -30,7 +30,7 @@ class Face:
     generator: Generator
     encoder: PromptEncoder
     texts: TokenTexts
-    ready: Callable[[], bool]
+    accepts: Callable[[], bool]
     on_rejected: Callable[[], None]
     system_fingerprint: str
     max_body_bytes: int
@@ -63,7 +63,7 @@ class GenerationEndpoint(Generic[BodyT]):
 
     async def _body(self, scope: Scope, receive: Receive) -> BodyT:
         raw = await read_body(Headers(scope=scope), receive, self._face.max_body_bytes)
-        if not self._face.ready():
+        if not self._face.accepts():
             raise not_ready()
         body = self._dialect.parse(parse_json(raw))
         if body.model != self._face.generator.model_name:

@@ -29,7 +29,7 @@ from outrider_serving.server import Server
 log = structlog.get_logger()
 
 PROGRAM = "outrider-draft"
-# Targets that have another draft move their sequences to it for this long, before the streams end.
+# Targets that have another draft move their sequences to it for this long at most, before the streams end.
 DRAIN_S = 5.0
 app = typer.Typer(add_completion=False)
 
@@ -51,6 +51,7 @@ def serve(
         int, typer.Option("--http-port", min=0, max=65535, help="Port of /health, /ready and /metrics.")
     ] = 9400,
     identity: flags.IdentityFlag = None,
+    linger_s: flags.LingerFlag = 0,
     version: flags.VersionFlag = False,  # noqa: ARG001 its callback shows it
 ) -> int:
     """Drafts token trees for targets. The shape of the trees is each target's own and comes with its stream."""
@@ -74,7 +75,7 @@ def serve(
     )
     level_time = role.forwards.step_time
     engine = DraftEngine(role.runner, max_num_seqs, role.max_model_len_tokens, level_time)
-    return uvloop.run(_serve(about, thread, engine, host, port, probes, known_by))
+    return uvloop.run(_serve(about, thread, engine, host, port, probes, known_by, linger_s))
 
 
 async def _serve(
@@ -85,6 +86,7 @@ async def _serve(
     port: int,
     probes: socket.socket,
     identity: Identity | None,
+    linger_s: float,
 ) -> int:
     registry = CollectorRegistry()
     loop = asyncio.get_running_loop()
@@ -96,14 +98,21 @@ async def _serve(
     rpc.add_DraftServicer_to_server(DraftServicer(about, drafting), drafts)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     add_port(drafts, address, identity)
-    http = Server(probes_app(about.model, registry, lambda: not failed.is_set()), drain_s=1)
+
+    def healthy() -> bool:
+        return not failed.is_set()
+
+    def ready() -> bool:
+        return healthy() and not drafting.draining
+
+    http = Server(probes_app(about.model, registry, healthy, ready), drain_s=1)
     ending = asyncio.Event()
     for ends in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(ends, ending.set)
     drafting.start(thread)
     await drafts.start()
     log.info("drafting", address=address, mutual_tls=identity is not None)
-    watches = [asyncio.create_task(http.end_on(failed)), asyncio.create_task(_drain(ending, drafting, http))]
+    watches = [asyncio.create_task(http.end_on(failed)), asyncio.create_task(_drain(ending, drafting, http, linger_s))]
     await http.serve(sockets=[probes])
     for watch in watches:
         watch.cancel()
@@ -112,11 +121,11 @@ async def _serve(
     return 1 if failed.is_set() else 0
 
 
-async def _drain(ending: asyncio.Event, drafting: DraftLoop, http: Server) -> None:
+async def _drain(ending: asyncio.Event, drafting: DraftLoop, http: Server, linger_s: float) -> None:
     """After the first signal to end; a second one ends at once."""
     await ending.wait()
     ending.clear()
-    draining = asyncio.create_task(drafting.drain(DRAIN_S))
+    draining = asyncio.create_task(drafting.drain(DRAIN_S, linger_s))
     again = asyncio.create_task(ending.wait())
     await asyncio.wait([draining, again], return_when=asyncio.FIRST_COMPLETED)
     http.end()

@@ -50,13 +50,20 @@ class DraftLoop:
     def free_sequences(self) -> int:
         return 0 if self._engine.draining else self._engine.free_sequences
 
-    async def drain(self, longest_s: float) -> None:
-        """Takes no more sequences, tells the targets to move theirs, and returns when they have or the time is over."""
+    @property
+    def draining(self) -> bool:
+        return self._engine.draining
+
+    async def drain(self, longest_s: float, linger_s: float = 0.0) -> None:
+        """Takes no more sequences, tells the targets to move theirs, and returns when they have or `longest_s` is over.
+
+        Targets that find this draft by a name come back for as long as the name leads here. So it stays for `linger_s`
+        too, unless all have left before.
+        """
+        begun_s = asyncio.get_running_loop().time()
         self._inbox.put(self._start_draining)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(longest_s):
-                while not (self._engine.draining and not self._engine.sequences):  # noqa: ASYNC110 the engine's thread has no event here
-                    await asyncio.sleep(DRAIN_POLL_S)
+        await _until(lambda: self._engine.draining and not self._engine.sequences, begun_s + longest_s)
+        await _until(lambda: not self._outboxes, begun_s + linger_s)
 
     def start(self, thread: EngineThread) -> None:
         """`thread` is busy with the engine from now on."""
@@ -134,6 +141,14 @@ class DraftLoop:
 
 def _nothing() -> None:
     """Wakes the loop."""
+
+
+async def _until(holds: Callable[[], bool], deadline_s: float) -> None:
+    """Or until the event loop's clock shows `deadline_s`."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(deadline_s):
+            while not holds():  # noqa: ASYNC110 the engine's thread and its streams have no event here
+                await asyncio.sleep(DRAIN_POLL_S)
 
 
 @dataclass(frozen=True)

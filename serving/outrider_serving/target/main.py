@@ -42,7 +42,7 @@ from outrider_serving.tls import BadCertificate, ServingCertificate
 log = structlog.get_logger()
 
 PROGRAM = "outrider-target"
-# Streams that run when the process is told to end may finish for this long: nearly all that its pod has for it.
+# What runs when nothing new comes any more may finish for this long: nearly all that its pod has for it.
 DRAIN_S = 110
 app = typer.Typer(add_completion=False)
 
@@ -141,6 +141,7 @@ def serve(
     tls: Annotated[
         Path | None, typer.Option("--tls", help="Folder with tls.crt and tls.key, to speak HTTPS. Absent: HTTP.")
     ] = None,
+    linger_s: flags.LingerFlag = 0,
     version: flags.VersionFlag = False,  # noqa: ARG001 its callback shows it
 ) -> int:
     """Serves a model behind an OpenAI-compatible API, speculating with a draft, with n-grams, or not at all."""
@@ -178,7 +179,7 @@ def serve(
     scheduler = Scheduler(max_num_seqs, max_batched_tokens)
     permission = SpeculationControl(control)
     code = uvloop.run(
-        _serve(thread, role, policy, placement, scheduler, max_queue, listener, drafts, access, permission)
+        _serve(thread, role, policy, placement, scheduler, max_queue, listener, drafts, access, permission, linger_s)
     )
     if role.ranks is not None:
         role.ranks.end()
@@ -247,6 +248,7 @@ async def _serve(
     drafts: list[str],
     access: Access,
     permission: SpeculationControl,
+    linger_s: float,
 ) -> int:
     model = role.runner.model
     registry = CollectorRegistry()
@@ -287,12 +289,17 @@ async def _serve(
         speculation = SpeculationHealth(policy.mode, placement.value, about, each, permission.allowed)
         return HealthReport(role.model_name, speculation, "failed" if failed.is_set() else "ok")
 
-    def ready() -> bool:
-        return not (failed.is_set() or server.should_exit)
+    def accepts() -> bool:
+        return not failed.is_set()
 
-    face = create_app(engine, role.tokenizer, health, ready, registry, on_rejected=metrics.rejected, keys=access.keys)
+    def ready() -> bool:
+        return accepts() and not server.ending
+
+    face = create_app(
+        engine, role.tokenizer, health, ready, accepts, registry, on_rejected=metrics.rejected, keys=access.keys
+    )
     certificate = access.certificate
-    server = Server(face, DRAIN_S, None if certificate is None else certificate.context)
+    server = Server(face, DRAIN_S, None if certificate is None else certificate.context, linger_s)
     for ends in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(ends, server.end)
     engine.start(thread)

@@ -95,6 +95,7 @@ def test_what_runs_is_what_render_shows_for_this_network(up: Up, tmp_path: Path)
         draft_port=int(flag(draft["argv"], "port")),
         draft_http_port=int(flag(draft["argv"], "http-port")),
         local_drafts=(flag(target["argv"], "draft"),),
+        linger_s=0,
     )
     platform = Platform(model_mirror=str(mirror), network=network)
     for role, told in (("target", target), ("draft", draft)):
@@ -109,7 +110,7 @@ def test_what_runs_is_what_render_shows_for_this_network(up: Up, tmp_path: Path)
     assert Path(flag(target["argv"], "control")).is_dir()
 
 
-def test_against_a_cluster_only_addresses_and_certificates_differ(up: Up) -> None:
+def test_against_a_cluster_only_addresses_certificates_and_the_end_differ(up: Up) -> None:
     up.start()
     up.sees("draft: ready")
     up.sees("target: ready")
@@ -118,7 +119,8 @@ def test_against_a_cluster_only_addresses_and_certificates_differ(up: Up) -> Non
         here = up.what_was_told(role)["argv"]
         assert isinstance(in_cluster, list)
         differing = {arg.split("=")[0] for arg in set(here) ^ set(in_cluster)}
-        assert differing <= {"--model", "--host", "--port", "--http-port", "--draft", "--control", "--identity"}
+        addresses = {"--model", "--host", "--port", "--http-port", "--draft"}
+        assert differing <= {*addresses, "--control", "--identity", "--linger-s"}
 
 
 def test_folders_that_a_pod_would_lose_are_gone_after_the_run(up: Up) -> None:

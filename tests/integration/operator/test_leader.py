@@ -49,6 +49,17 @@ def test_a_leader_that_is_told_to_end_gives_the_lease_back(kubectl: Kubectl, sta
     assert "yet to finish" not in second.log.read_text(encoding="utf-8"), "it waits for nobody"
 
 
+def test_one_that_waits_for_its_turn_ends_when_it_is_told_to(kubectl: Kubectl, start_operator: StartOperator) -> None:
+    first = start_operator()
+    kubectl.until(lambda: first.leads, "one leads")
+    second = start_operator()
+    kubectl.until(lambda: second.metrics().get("outrider_operator_leader") == 0, "the other waits")
+    assert second.process is not None
+    second.process.terminate()
+    assert second.process.wait(30) == 0, "by itself: the signal alone does not end process 1 of a container"
+    assert first.leads
+
+
 def test_with_a_namespace_named_it_needs_rights_there_alone(
     kubectl: Kubectl, cluster: Cluster, start_operator: StartOperator, namespace: str, tmp_path: Path
 ) -> None:

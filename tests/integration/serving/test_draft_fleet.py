@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import grpc
 import pytest
+from outrider_serving.draft.server import DRAIN_POLL_S
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
@@ -221,6 +222,28 @@ async def test_a_draft_that_drains_is_left_before_its_stream_ends_and_no_step_is
     assert tokens == await plain(PROMPTS)
     assert tokens_after == await plain(PROMPTS[:2])
     assert all(report.tree_hits == report.asked for report in reports[2:8])
+
+
+async def test_a_draft_that_ends_stays_for_the_targets_that_still_find_it_and_not_longer() -> None:
+    async with draft_server() as old, draft_server() as new:
+        known = [old.address]
+
+        async def names(_: str) -> tuple[str, ...]:
+            return tuple(known)
+
+        async with fleet_of("drafts:1", resolver=names) as fleet:
+            await until(lambda: fleet.connected == 1)
+            ending = asyncio.create_task(old.loop.drain(20.0, linger_s=3600.0))
+            await until(lambda: by_address(fleet)[old.address].state == "Draining")
+            async with fleet_of(old.address) as late:
+                await until(lambda: old.address in by_address(late))
+                await until(lambda: by_address(late)[old.address].state == "Draining")
+            await asyncio.sleep(4 * DRAIN_POLL_S)
+            assert not ending.done(), "it has no sequence, and a target that has not left"
+            known[:] = [new.address]
+            fleet._look_again.set()
+            await until(ending.done)
+            assert set(by_address(fleet)) == {new.address}
 
 
 class Scripted(rpc.DraftServicer):

@@ -129,6 +129,7 @@ class Served:
     tokenizer: PreTrainedTokenizerBase
     url: str = ""
     ready: Callable[[], bool] = lambda: True
+    accepts: Callable[[], bool] = lambda: True
     rejected: int = 0
     report: HealthReport = field(
         default_factory=lambda: HealthReport(
@@ -152,6 +153,7 @@ def face(tokenizer: PreTrainedTokenizerBase, max_body_bytes: int = 100_000, keys
         tokenizer,
         health=lambda: served.report,
         ready=lambda: served.ready(),
+        accepts=lambda: served.accepts(),
         registry=registry,
         max_body_bytes=max_body_bytes,
         on_rejected=reject,

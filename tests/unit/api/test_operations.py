@@ -46,16 +46,21 @@ def test_health_tells_why_the_draft_is_not_used(served: Served, http: httpx.Clie
     assert http.get("/health").status_code == 503
 
 
-def test_until_the_model_answers_nothing_is_ready(served: Served, http: httpx.Client) -> None:
-    assert http.get("/ready").json() == {"ready": True}
-    served.ready = lambda: False
-
-    assert http.get("/ready").status_code == 503
+def test_a_model_that_cannot_answer_says_so_to_each_request(served: Served, http: httpx.Client) -> None:
+    served.accepts = lambda: False
     refused = http.post("/v1/chat/completions", json=HELLO)
     assert refused.status_code == 503
     assert refused.json()["error"]["code"] == "not_ready"
     assert refused.headers["retry-after"] == "1"
     assert served.generator.requests == []
+
+
+def test_one_that_is_not_to_be_asked_any_more_says_so_and_answers_who_asks(served: Served, http: httpx.Client) -> None:
+    assert http.get("/ready").json() == {"ready": True}
+    served.ready = lambda: False
+    not_ready = http.get("/ready")
+    assert (not_ready.status_code, not_ready.json()) == (503, {"ready": False})
+    assert http.post("/v1/chat/completions", json=HELLO).status_code == 200
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -69,7 +74,7 @@ def test_a_request_beyond_the_queue_is_told_to_come_again(served: Served, http: 
 
 def test_the_official_client_tries_again_until_the_model_is_ready(served: Served) -> None:
     answers = iter([False, True])
-    served.ready = lambda: next(answers)
+    served.accepts = lambda: next(answers)
 
     with openai.OpenAI(base_url=f"{served.url}/v1", api_key="sk-not-a-key", max_retries=1) as client:
         client.completions.create(model=MODEL, prompt="x")

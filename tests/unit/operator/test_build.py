@@ -103,6 +103,7 @@ def test_the_sample_pair_runs_a_target_that_takes_turns_with_its_draft() -> None
         "--max-nodes=32",
         "--min-probability=0.02",
         "--fallback=NGram",
+        "--linger-s=10",
         "--control=/etc/outrider/control",
         "--identity=/etc/outrider/identity",
     ]
@@ -116,6 +117,7 @@ def test_the_sample_pair_runs_a_target_that_takes_turns_with_its_draft() -> None
         "--host=0.0.0.0",
         "--port=50051",
         "--http-port=9400",
+        "--linger-s=10",
         "--identity=/etc/outrider/identity",
     ]
 
@@ -166,7 +168,7 @@ def test_every_field_of_speculation_reaches_the_target() -> None:
         "fallback": "None",
     }
     args = container(model({"draft": DRAFT, "speculation": speculation}), "target")["args"]
-    assert args[-9:-2] == [
+    assert args[-10:-3] == [
         "--mode=Always",
         "--max-depth=3",
         "--max-branches=2",
@@ -368,6 +370,16 @@ def survives_a_slow_model_and_a_full_cluster(spec: dict[str, Any]) -> None:
     assert spec["progressDeadlineSeconds"] > 30 * 60
     assert startup["httpGet"]["path"] == container["readinessProbe"]["httpGet"]["path"] == "/ready"
     assert container["livenessProbe"]["httpGet"]["path"] == "/health"
+
+
+def test_a_pod_that_ends_takes_what_is_new_for_a_while_and_may_then_finish_all_of_it() -> None:
+    pair = sample("qwen-coder")
+    for role, drain_s in (("target", 120), ("draft", 30)):
+        in_cluster, here = Platform(network=Network(linger_s=7)), Platform(network=Network(linger_s=0))
+        assert "--linger-s=7" in container(pair, role, in_cluster)["args"]
+        assert pod(pair, role, in_cluster)["terminationGracePeriodSeconds"] == 7 + drain_s
+        assert not any(arg.startswith("--linger-s") for arg in container(pair, role, here)["args"])
+        assert pod(pair, role, here)["terminationGracePeriodSeconds"] == drain_s
 
 
 @pytest.mark.parametrize(
