@@ -4,6 +4,7 @@ chat.py OPERATOR [MODEL URL]: addresses of the operator's Service and of the mod
 what did not answer. With the standard library alone, as any image with Python has it.
 """
 
+import http.client
 import json
 import ssl
 import sys
@@ -40,7 +41,8 @@ def keys() -> dict[str, str]:
 def ask(url: str, body: dict[str, object] | None = None) -> bytes:
     """The answer, asked for until there is one. Ends the test where there is none in time, or where it is refused."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **keys()})
+    headers = {} if data is None else {"Content-Type": "application/json", **keys()}
+    request = urllib.request.Request(url, data, headers)
     end = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -50,7 +52,7 @@ def ask(url: str, body: dict[str, object] | None = None) -> bytes:
             problem = f"{error}: {error.read().decode(errors='replace')[:500]}"
             if error.code in REFUSED:
                 sys.exit(f"{url}: {problem}")
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             problem = str(error)
         if time.monotonic() > end:
             sys.exit(f"{url}: no answer in {PATIENCE_S} s: {problem}")
