@@ -1,5 +1,5 @@
-"""Generates what follows from the chart's values.yaml: its schema, and the table in its README. Copies the CRD beside them,
-since a chart cannot reach out of its folder. With --check, says what is out of date.
+"""Generates what follows from the chart's values.yaml: its schema, and the table in its README. Copies the CRD too, since
+a chart cannot reach out of its folder. With --check, says what is out of date.
 
 In values.yaml the comment above a value, from `# --` on, describes it, and `# @schema`, a YAML mapping, adds to its
 schema. The type is that of the default. A mapping is a group of values, unless it is empty or its schema says which

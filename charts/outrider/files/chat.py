@@ -15,7 +15,7 @@ from pathlib import Path
 
 # Helm itself waits for five minutes.
 PATIENCE_S = 270
-PAUSE_S = 3
+PAUSE_S = 1
 ANSWER_S = 60
 # A file for each key, where the model asks for one.
 KEYS = Path("/etc/outrider/keys")
