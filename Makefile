@@ -51,21 +51,27 @@ run: install ## Serve a sample on this machine: SAMPLE=qwen-coder (default) or s
 cluster: install ## Find the control plane that the tests of the operator run on, or build it (ten minutes, once); CLUSTER=none: do without
 	@test "$(CLUSTER)" = none || { cd tests && ../$(BIN)/python -m cluster get; }
 
+.PHONY: helm
+helm: install ## Find Helm, which renders the chart, or fetch it once (40 MB)
+	@cd tests && ../$(BIN)/python -m support.chart
+
 .PHONY: test
 test: test-unit models cluster ## Run every test, the fast ones first
 	@$(BIN)/python -m pytest tests/integration tests/e2e --numprocesses=2 --dist=loadscope
 
 .PHONY: test-unit
-test-unit: install ## Run the fast tests, under two minutes
+test-unit: install helm ## Run the fast tests, under two minutes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit --numprocesses=auto
 
 .PHONY: lint
-lint: install ## Style, types, layers, and that generated files are up to date
+lint: install helm ## Style, types, layers, and that generated files are up to date
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python operator/hack/generate_api.py --check
+	@$(BIN)/python operator/hack/generate_chart_docs.py --check
+	@cd tests && ../$(BIN)/python -m support.manifests --check
 
 .PHONY: format
 format: install ## Put the code into the project's style
@@ -73,8 +79,13 @@ format: install ## Put the code into the project's style
 	@$(BIN)/ruff format .
 
 .PHONY: generate
-generate: install ## Generate the typed resource from the CRD
+generate: install ## Generate the typed resource from the CRD, and the chart's schema and table from its values
 	@$(BIN)/python operator/hack/generate_api.py
+	@$(BIN)/python operator/hack/generate_chart_docs.py
+
+.PHONY: manifests
+manifests: helm ## Render manifests/ and the snapshots of the tests from the chart
+	@cd tests && ../$(BIN)/python -m support.manifests
 
 .PHONY: bench-decode
 bench-decode: JSON ?= bench-decode-$(PAIR).json

@@ -1,4 +1,4 @@
-"""Generates what follows from the chart's values.yaml: its schema, and the table in its README. Copies the CRD too, since
+"""Generates what follows from the chart's values.yaml: its schema, and the table in its README. Copies the CRD, too:
 a chart cannot reach out of its folder. With --check, says what is out of date.
 
 In values.yaml the comment above a value, from `# --` on, describes it, and `# @schema`, a YAML mapping, adds to its

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import yaml
 from cluster.errors import NoCluster
-from cluster.tools import find_tool
+from cluster.tools import find_tool, get_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "outrider"
@@ -38,8 +39,9 @@ def program() -> Path:
     return found
 
 
+@cache
 def helm(*arguments: str, stdin: str = "") -> str:
-    """What it prints. Raises Refused."""
+    """What it prints. Run once for the same arguments. Raises Refused."""
     done = subprocess.run([str(program()), *arguments], input=stdin, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Refused(done.stderr or done.stdout)
@@ -67,10 +69,11 @@ def template(
     )
 
 
+@cache
 def objects(text: str) -> dict[Identity, Object]:
-    """The objects of a text. Fails where it names one twice."""
+    """The objects of a text, which are to be read only: they are parsed once. Fails where it names one twice."""
     found: dict[Identity, Object] = {}
-    for item in yaml.safe_load_all(text):
+    for item in yaml.load_all(text, yaml.CSafeLoader):
         if item is None:
             continue
         metadata = item["metadata"]
@@ -93,3 +96,15 @@ def the(items: Mapping[Identity, Object], kind: str) -> Object:
     """The one object of that kind."""
     [found] = of_kind(items, kind)
     return found
+
+
+def main() -> None:
+    """`make helm`: has Helm fetched where there is none, and says where it is."""
+    try:
+        print(get_tool("helm"))
+    except NoCluster as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

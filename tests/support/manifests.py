@@ -62,7 +62,7 @@ class Kept:
 
 
 # By the name of their values: the APIs that the cluster serves beside Kubernetes' own.
-SERVED = {
+SERVED: dict[str, tuple[str, ...]] = {
     "cluster": (MONITORING,),
     "namespaced": (),
     "openshift": (MONITORING, ROUTES),

@@ -1,10 +1,10 @@
-"""What is rendered and kept: manifests/ for those without Helm, and snapshots, in which a change of a template is seen."""
+"""What is rendered and kept: manifests/ for those without Helm, and snapshots that show what a change does."""
 
 from __future__ import annotations
 
 import pytest
 import yaml
-from support.chart import NAMESPACE, ROOT, objects, of_kind, rendered, the
+from support.chart import NAMESPACE, ROOT, objects, rendered, the
 from support.manifests import Kept, kept
 
 KEPT = {str(each.path.relative_to(ROOT)): each for each in kept()}
@@ -41,6 +41,6 @@ def test_without_helm_all_else_is_as_with_it() -> None:
 
 def test_an_operator_outside_of_the_cluster_has_the_same_rights() -> None:
     rights = objects(KEPT["manifests/operator/rbac.yaml"].render())
-    everywhere = [role for role in of_kind(rendered(), "ClusterRole") if role["metadata"]["name"] == "outrider-operator"]
-    assert [role["rules"] for role in of_kind(rights, "ClusterRole")] == [role["rules"] for role in everywhere]
+    installed = rendered()["ClusterRole", "", "outrider-operator"]
+    assert the(rights, "ClusterRole")["rules"] == installed["rules"]
     assert the(rights, "ServiceAccount")["metadata"]["namespace"] == NAMESPACE
