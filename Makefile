@@ -64,22 +64,28 @@ e2e: models ## The life of a model in a cluster with pods: the one that KUBECONF
 	@$(BIN)/python -m pytest tests/e2e_cluster --exitfirst --capture=no --durations=0
 	@cd tests && ../$(BIN)/python -m e2e_cluster.covered --passed
 
+.PHONY: helm
+helm: install ## Find Helm, which renders the chart, or fetch it once (40 MB)
+	@cd tests && ../$(BIN)/python -m support.chart
+
 .PHONY: test
 test: test-unit models cluster ## Run every test, the fast ones first
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -m long --numprocesses=auto
 	@$(BIN)/python -m pytest tests/integration tests/e2e --numprocesses=2 --dist=loadscope
 
 .PHONY: test-unit
-test-unit: install ## Run the fast tests, under two minutes
+test-unit: install helm ## Run the fast tests, under two minutes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -m "not long" --numprocesses=auto
 
 .PHONY: lint
-lint: install ## Style, types, layers, and that generated files are up to date
+lint: install helm ## Style, types, layers, and that generated files are up to date
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python operator/hack/generate_api.py --check
+	@$(BIN)/python operator/hack/generate_chart_docs.py --check
+	@cd tests && ../$(BIN)/python -m support.manifests --check
 
 .PHONY: format
 format: install ## Put the code into the project's style
@@ -87,8 +93,13 @@ format: install ## Put the code into the project's style
 	@$(BIN)/ruff format .
 
 .PHONY: generate
-generate: install ## Generate the typed resource from the CRD
+generate: install ## Generate the typed resource from the CRD, and the chart's schema and table from its values
 	@$(BIN)/python operator/hack/generate_api.py
+	@$(BIN)/python operator/hack/generate_chart_docs.py
+
+.PHONY: manifests
+manifests: helm ## Render manifests/ and the snapshots of the tests from the chart
+	@cd tests && ../$(BIN)/python -m support.manifests
 
 .PHONY: bench-decode
 bench-decode: JSON ?= bench-decode-$(PAIR).json
