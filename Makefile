@@ -51,8 +51,12 @@ run: install ## Serve a sample on this machine: SAMPLE=qwen-coder (default) or s
 cluster: install ## Find the control plane that the tests of the operator run on, or build it (ten minutes, once); CLUSTER=none: do without
 	@test "$(CLUSTER)" = none || { cd tests && ../$(BIN)/python -m cluster get; }
 
+.PHONY: prometheus
+prometheus: install ## Find prometheus and promtool, which rules and dashboards are tested with, or fetch them
+	 tests && ../$(BIN)/python -m prometheus
+
 .PHONY: test
-test: test-unit models cluster ## Run every test, the fast ones first
+test: test-unit models cluster prometheus ## Run every test, the fast ones first
 	@$(BIN)/python -m pytest tests/integration tests/e2e --numprocesses=2 --dist=loadscope
 
 .PHONY: test-unit
