@@ -53,7 +53,7 @@ cluster: install ## Find the control plane that the tests of the operator run on
 
 .PHONY: prometheus
 prometheus: install ## Find prometheus and promtool, which rules and dashboards are tested with, or fetch them
-	 tests && ../$(BIN)/python -m prometheus
+	@cd tests && ../$(BIN)/python -m prometheus
 
 .PHONY: test
 test: test-unit models cluster prometheus ## Run every test, the fast ones first
