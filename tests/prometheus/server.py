@@ -40,6 +40,7 @@ class Prometheus:
     ) -> None:
         self._program = program
         self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
         self._config = {
             "global": {"scrape_interval": f"{INTERVAL_S}s", "evaluation_interval": f"{INTERVAL_S}s"},
             "rule_files": [str(folder / f"{name}.rules.yaml") for name in rules or {}],

@@ -30,8 +30,8 @@ HANDLERS = ("livenessProbe", "readinessProbe", "startupProbe")
 
 
 # Where an object of each kind has its pod.
-TEMPLATE = ("spec", "template", "spec")
-PODS = {
+TEMPLATE: tuple[str, ...] = ("spec", "template", "spec")
+PODS: dict[str, tuple[str, ...]] = {
     "Pod": ("spec",),
     "CronJob": ("spec", "jobTemplate", *TEMPLATE),
     **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job"), TEMPLATE),

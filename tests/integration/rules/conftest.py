@@ -1,4 +1,4 @@
-"""Prometheus and promtool, as `make prometheus` finds them."""
+"""Rules under promtool."""
 
 from __future__ import annotations
 
@@ -7,14 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus.binaries import Binaries, find_binaries
+from prometheus.binaries import Binaries
 from prometheus.rules import Rules
-
-
-@pytest.fixture(scope="session")
-def binaries() -> Binaries:
-    """Raises NoPrometheus, which says how to get them."""
-    return find_binaries()
 
 
 @pytest.fixture
