@@ -44,10 +44,16 @@ def _service_monitor(monitor: Monitor, kubeconfig: Path) -> dict[str, Any]:
         _keep("__meta_kubernetes_endpoint_port_name", endpoint["port"]),
         {"source_labels": ["__meta_kubernetes_service_name"], "target_label": "service"},
         *_places(),
-        {"source_labels": ["__meta_kubernetes_service_name"], "target_label": "job"},
+        {"source_labels": [_job_label(monitor)], "target_label": "job"},
         {"target_label": "endpoint", "replacement": endpoint["port"]},
     ]
     return _config(monitor, endpoint, "endpoints", relabelings, kubeconfig)
+
+
+def _job_label(monitor: Monitor) -> str:
+    """The name of the Service, or what a label of it says."""
+    label = monitor["spec"].get("jobLabel")
+    return f"__meta_kubernetes_service_label_{_sanitized(label)}" if label else "__meta_kubernetes_service_name"
 
 
 def _config(

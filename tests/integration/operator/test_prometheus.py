@@ -57,16 +57,16 @@ def test_prometheus_finds_the_pods_and_the_operator_scales_by_its_answers(
 
 
 def tells_each_pod_and_the_model_apart(kubectl: Kubectl, prometheus: Prometheus, namespace: str) -> None:
-    [running] = [query for query in queries(CHART / "dashboards" / "models.json") if query.name == "running"][:1]
+    running = next(query for query in queries(CHART / "dashboards" / "models.json") if query.name == "running")
     asked = chosen(running.expression, "1m", namespace=namespace, model=NAME)
 
     def found() -> bool:
-        pods = {sample.labels["pod"] for sample in prometheus.ask(f'up{{job="{namespace}/{NAME}-target"}} == 1')}
-        sums = [sample.value for sample in prometheus.ask(asked)]
+        pods = {each.labels["pod"] for each in prometheus.ask(f'up{{job="{namespace}/{NAME}-target"}} == 1')}
+        sums = [each.value for each in prometheus.ask(asked)]
         return len(pods) == TARGETS and sums == [TARGETS * SURGE.running]
 
     kubectl.until(found, "every target, by the job that rules and dashboards ask for")
-    assert {sample.labels["namespace"] for sample in prometheus.ask("outrider_draft_level_seconds")} == {namespace}
+    assert {each.labels["namespace"] for each in prometheus.ask("outrider_draft_level_seconds")} == {namespace}
 
 
 def shows_what_the_operator_wants_of_the_model(kubectl: Kubectl, prometheus: Prometheus, namespace: str) -> None:
@@ -74,7 +74,7 @@ def shows_what_the_operator_wants_of_the_model(kubectl: Kubectl, prometheus: Pro
     model = f'namespace="{SYSTEM}",exported_namespace="{namespace}",model="{NAME}",role="target"'
 
     def found() -> bool:
-        return {sample.value for sample in prometheus.ask(f"outrider_desired_replicas{{{model}}}")} == {TARGETS}
+        return {each.value for each in prometheus.ask(f"outrider_desired_replicas{{{model}}}")} == {TARGETS}
 
     kubectl.until(found, "the operator's own metrics")
 
