@@ -24,6 +24,9 @@ KINDS = "routes,podmonitors,prometheusrules"
 GROUPS = ("route.openshift.io", "monitoring.coreos.com")
 HOST = "chat.apps.example.com"
 CERTIFICATE = {"secretRef": {"name": "chat"}}
+AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+REENCRYPT = {"termination": "Reencrypt", "tls": CERTIFICATE, "destinationCA": AUTHORITY}
+TRUSTS = {"externalCertificate": {"name": "chat"}, "destinationCACertificate": AUTHORITY}
 OF_A_PAIR = {
     f"Route/{NAME}-target",
     f"PodMonitor/{NAME}-target",
@@ -92,9 +95,10 @@ def test_at_rest_nothing_is_written(kubectl: Kubectl, operator: Operator, namesp
     ("model", "tls"),
     [
         (with_route({"tls": CERTIFICATE}), {"termination": "passthrough"}),
+        (with_route({"tls": CERTIFICATE}, **REENCRYPT), {"termination": "reencrypt", **TRUSTS}),
         (with_route(tls=CERTIFICATE), {"termination": "edge", "externalCertificate": {"name": "chat"}}),
     ],
-    ids=["passthrough", "edge with a certificate of its own"],
+    ids=["passthrough", "re-encrypt", "edge with a certificate of its own"],
 )
 def test_tls_ends_where_the_model_says(
     kubectl: Kubectl, namespace: str, model: dict[str, Any], tls: dict[str, Any]

@@ -14,12 +14,13 @@ from support.pod_security import pod_of, violations
 from support.schemas import VERSIONS, validate
 from unit.operator.yaml_models import SAMPLES, model
 
-# What a person may ask for beside the samples: a route of each kind, certificates, and a volume.
+# What a person may ask for beside the samples.
 SECRET = {"secretRef": {"name": "chat"}}
 DRAFT = {"model": {"uri": "hf://org/small"}}
 ASKED = {
     "a Route": {"draft": DRAFT, "endpoint": {"route": {"kind": "Route", "tls": SECRET}}},
     "HTTPS": {"draft": DRAFT, "endpoint": {"tls": SECRET, "route": {"kind": "Route"}}},
+    "re-encryption": {"endpoint": {"tls": SECRET, "route": {"kind": "Route", "termination": "Reencrypt"}}},
     "a volume": {"storage": {"size": "1Gi", "accessModes": ["ReadWriteMany"]}},
     "a bucket": {"target": {"model": {"uri": "s3://models/big"}}},
 }
