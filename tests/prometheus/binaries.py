@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
-from cluster.assets import Apt
+from cluster.apt import Apt, keep
 from cluster.errors import NoCluster
 
 PROGRAMS = ("prometheus", "promtool")
@@ -48,29 +47,21 @@ def get_binaries() -> Binaries:
         return find_binaries()
     except NoPrometheus:
         if os.geteuid() != 0 or shutil.which("apt-get") is None:
-            raise
+            raise NoPrometheus("Debian's package takes apt and root: put prometheus and promtool on the PATH") from None
     fetch()
     return find_binaries()
 
 
 def fetch() -> None:
-    """Unpacks the package into the cache; installed, it would start a server of its own. Raises NoPrometheus."""
+    """Raises NoPrometheus."""
     with tempfile.TemporaryDirectory(prefix="outrider-prometheus-") as folder:
-        work = Path(folder)
         try:
-            apt = Apt(work)
+            apt = Apt(Path(folder))
             apt("update")
-            apt("download", "prometheus")
+            programs = apt.unpack("prometheus") / "usr" / "bin"
         except NoCluster as error:
             raise NoPrometheus(f"{str(error).partition(';')[0]}; put prometheus and promtool on the PATH") from None
-        (package,) = work.glob("prometheus_*.deb")
-        subprocess.run(["dpkg-deb", "--extract", str(package), str(work / "unpacked")], check=True)
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        for name in PROGRAMS:
-            # Moved into place: a copy that is cut leaves no half binary behind.
-            partial = cache_folder() / f"{name}.partial"
-            shutil.copy2(work / "unpacked" / "usr" / "bin" / name, partial)
-            partial.replace(cache_folder() / name)
+        keep([programs / name for name in PROGRAMS], cache_folder())
 
 
 def _find(name: str) -> Path | None:

@@ -71,7 +71,8 @@ def test_no_leader_is_told_after_ten_minutes_and_a_new_one_in_time_is_not(rules:
 
 
 def test_an_operator_that_is_gone_altogether_is_told_too(rules: Rules) -> None:
-    rules.expect({}, "20m", {"OutriderOperatorDown": [{}]})
+    others = {'up{job="another"}': "1x30"}
+    rules.expect(others, "20m", {"OutriderOperatorDown": [{}]})
 
 
 def test_an_operator_of_another_release_does_not_stand_in(rules: Rules) -> None:
