@@ -58,7 +58,7 @@ def assert_watched(site: Site, kubectl: Kubectl, transcript: Transcript, folder:
             for each in prometheus.ask(chosen(query.expression, "10s", namespace=".+", model=".+"))
         ]
     assert figures
-    transcript.say(f"Prometheus reads {len(expected)} pods, {len(figures)} series for the dashboards, and no alert waits")
+    transcript.say(f"Prometheus reads {len(expected)} pods; {len(figures)} series for the dashboards; no alert waits")
 
 
 def _pods(kubectl: Kubectl, selector: str) -> set[tuple[str, str]]:
