@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -56,3 +56,23 @@ def _closed(schema: Any) -> Any:
     if named and not schema.get("x-kubernetes-preserve-unknown-fields"):
         closed["additionalProperties"] = False
     return closed
+
+
+def distinct(items: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """One of each kind and shape: of two that differ in names and numbers alone, a server takes both or neither, and to
+    validate one takes long.
+    """
+    return list({_shape(item): item for item in items}.values())
+
+
+def _shape(value: Any) -> Hashable:
+    if isinstance(value, Mapping):
+        return frozenset((name, _value_or_shape(name, inner)) for name, inner in value.items())
+    if isinstance(value, list):
+        return frozenset(map(_shape, value))
+    return type(value)
+
+
+def _value_or_shape(name: str, value: Any) -> Hashable:
+    """What kind an object is of makes a difference."""
+    return value if name in ("apiVersion", "kind") and isinstance(value, str) else _shape(value)
