@@ -63,10 +63,10 @@ def tells_each_pod_and_the_model_apart(kubectl: Kubectl, prometheus: Prometheus,
     def found() -> bool:
         pods = {each.labels["pod"] for each in prometheus.ask(f'up{{job="{namespace}/{NAME}-target"}} == 1')}
         sums = [each.value for each in prometheus.ask(asked)]
-        return len(pods) == TARGETS and sums == [TARGETS * SURGE.running]
+        drafts = {each.labels["job"] for each in prometheus.ask("outrider_draft_level_seconds")}
+        return len(pods) == TARGETS and sums == [TARGETS * SURGE.running] and drafts == {f"{namespace}/{NAME}-draft"}
 
-    kubectl.until(found, "every target, by the job that rules and dashboards ask for")
-    assert {each.labels["namespace"] for each in prometheus.ask("outrider_draft_level_seconds")} == {namespace}
+    kubectl.until(found, "every pod, by the job that rules and dashboards ask for")
 
 
 def shows_what_the_operator_wants_of_the_model(kubectl: Kubectl, prometheus: Prometheus, namespace: str) -> None:
