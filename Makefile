@@ -68,8 +68,12 @@ e2e: models ## The life of a model in a cluster with pods: the one that KUBECONF
 helm: install ## Find Helm, which renders the chart, or fetch it once (40 MB)
 	@cd tests && ../$(BIN)/python -m support.chart
 
+.PHONY: prometheus
+prometheus: install ## Find prometheus and promtool, which rules and dashboards are tested with, or fetch them
+	@cd tests && ../$(BIN)/python -m prometheus
+
 .PHONY: test
-test: test-unit models cluster ## Run every test, the fast ones first
+test: test-unit models cluster prometheus ## Run every test, the fast ones first
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -m long --numprocesses=auto
 	@$(BIN)/python -m pytest tests/integration tests/e2e --numprocesses=2 --dist=loadscope
 

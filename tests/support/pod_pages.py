@@ -29,6 +29,7 @@ def answering(host: str, port: int, answers: Answers, tls: ssl.SSLContext | None
             said = answers(self.path)
             body = said.encode() if isinstance(said, str) else b""
             self.send_response(said if isinstance(said, int) else 200)
+            self.send_header("Content-Type", "text/plain; charset=utf-8")  # Prometheus 3 asks for one
             if isinstance(said, int) and 300 <= said < 400:
                 self.send_header("Location", "http://elsewhere.invalid/")
             self.send_header("Content-Length", str(len(body)))

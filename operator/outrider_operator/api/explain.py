@@ -30,6 +30,7 @@ _GRAMMAR = {
     "revision": "not a commit, tag or branch: use letters, digits and . _ / -",
     **dict.fromkeys(DURATIONS, "not a duration: write a number and us, ms or s, such as 50ms"),
     "host": "not the name of a host: write it in lowercase, such as chat.example.com",
+    "destinationCA": "not a certificate in PEM: give it from -----BEGIN CERTIFICATE----- on",
     "mountPath": "not a folder in the container: write its whole path, such as /data",
 }
 _TEXT_EXAMPLES = {**dict.fromkeys(DURATIONS, "50ms"), "uri": "hf://org/name"}

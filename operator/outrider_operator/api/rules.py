@@ -151,7 +151,24 @@ def certificate_is_for_a_host(route: Route) -> bool:
 
 def tls_ends_in_one_place(endpoint: Endpoint) -> bool:
     route = endpoint.route
-    return endpoint.tls is None or route is None or route.kind != "Route" or route.tls is None
+    if endpoint.tls is None or route is None or route.kind != "Route" or route.tls is None:
+        return True
+    return route.termination == "Reencrypt"
+
+
+def termination_fits_the_target(endpoint: Endpoint) -> bool:
+    route = endpoint.route
+    if route is None or route.kind != "Route" or route.termination is None:
+        return True
+    return (route.termination == "Edge") == (endpoint.tls is None)
+
+
+def termination_is_of_a_route(route: Route) -> bool:
+    return route.termination is None or route.kind == "Route"
+
+
+def authority_is_for_reencryption(route: Route) -> bool:
+    return route.destination_ca is None or route.termination == "Reencrypt"
 
 
 URI_MESSAGE = (
@@ -298,9 +315,28 @@ RULES = (
     Rule(
         (("spec", "endpoint"),),
         tls_ends_in_one_place,
-        "with endpoint.tls a Route hands TLS through to the target, and has no certificate of its own: remove"
-        " endpoint.route.tls or endpoint.tls",
+        "with endpoint.tls a Route hands TLS through to the target, and has no certificate of its own: set"
+        " endpoint.route.termination to Reencrypt, or remove endpoint.route.tls or endpoint.tls",
         shown_at=("tls",),
+    ),
+    Rule(
+        (("spec", "endpoint"),),
+        termination_fits_the_target,
+        "Edge is for a target without endpoint.tls, Reencrypt and Passthrough are for one with it: change"
+        " endpoint.route.termination or endpoint.tls",
+        shown_at=("route", "termination"),
+    ),
+    Rule(
+        (ROUTE,),
+        termination_is_of_a_route,
+        "termination is where the TLS of a Route ends: remove it, or set route.kind to Route",
+        shown_at=("termination",),
+    ),
+    Rule(
+        (ROUTE,),
+        authority_is_for_reencryption,
+        "destinationCA is what a Route trusts that re-encrypts: set route.termination to Reencrypt, or remove it",
+        shown_at=("destinationCA",),
     ),
     *SCALING_RULES,
 )

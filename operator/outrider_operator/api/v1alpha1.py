@@ -793,6 +793,17 @@ class Route(BaseModel):
     """
     Certificate that the Route's router or the Ingress's controller serves. Absent: its own, or, for an Ingress, none.
     """
+    termination: Literal["Edge", "Reencrypt", "Passthrough"] | None = None
+    """
+    Where the TLS of a Route ends. Edge: at the router, which asks the target by HTTP. Reencrypt: at the router, which asks the target by HTTPS. Passthrough: at the target. Absent: Passthrough with endpoint.tls, else Edge.
+    """
+    destination_ca: Annotated[
+        str | None,
+        Field(alias="destinationCA", max_length=262144, min_length=1, pattern="^-----BEGIN CERTIFICATE-----"),
+    ] = None
+    """
+    Authority of the target's certificate, in PEM, for a Route that re-encrypts. Absent: that of OpenShift's own services.
+    """
 
 
 class From(BaseModel):

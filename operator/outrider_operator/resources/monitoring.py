@@ -72,6 +72,7 @@ def _target_down(model: SpeculativeModel) -> Object:
         TARGET_DOWN_FOR,
         "critical",
         "no replica of the target is ready, so the model does not answer",
+        "each pod has its reason there: it is loading, has no node, cannot fetch the model, or crashes",
     )
 
 
@@ -85,6 +86,7 @@ def _draft_down(model: SpeculativeModel) -> Object:
         DRAFT_DOWN_FOR,
         "warning",
         "the target serves without its draft: answers are the same, and slower",
+        "DraftReady says whether a draft runs, DraftCompatible whether the target refuses it",
     )
 
 
@@ -97,7 +99,9 @@ def _rejecting(model: SpeculativeModel) -> Object:
         f"sum(rate({rejected}[5m])) / sum(rate({ended}[5m])) > {REJECTED_SHARE}",
         REJECTED_FOR,
         "warning",
-        f"more than {REJECTED_SHARE:.0%} of the requests are rejected: the queue is full, or prompts are too long",
+        f"more than {REJECTED_SHARE:.0%} of the requests are rejected",
+        "where requests wait, the queue is full: more replicas or a longer queue help; else the target's log says why,"
+        " such as prompts longer than maxModelLen or wrong API keys",
     )
 
 
@@ -105,7 +109,8 @@ def _job(model: SpeculativeModel) -> str:
     return f'job="{namespace(model)}/{target_name(model)}"'
 
 
-def _alert(model: SpeculativeModel, name: str, expr: str, lasting: str, severity: str, what: str) -> Object:
+def _alert(model: SpeculativeModel, name: str, expr: str, lasting: str, severity: str, what: str, then: str) -> Object:
+    """what: is wrong. then: what to look at in the status of the model."""
     return {
         "alert": name,
         "expr": expr,
@@ -113,6 +118,6 @@ def _alert(model: SpeculativeModel, name: str, expr: str, lasting: str, severity
         "labels": {"severity": severity, "namespace": namespace(model), "model": model.metadata.name},
         "annotations": {
             "summary": f"{namespace(model)}/{model.metadata.name}: {what}",
-            "description": f"See `outrider status {model.metadata.name} --namespace {namespace(model)}`.",
+            "runbook": f"`outrider status {model.metadata.name} --namespace {namespace(model)}`: {then}.",
         },
     }

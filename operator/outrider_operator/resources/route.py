@@ -66,21 +66,24 @@ def _annotations(model: SpeculativeModel, wanted: Route) -> dict[str, str]:
 
 
 def _openshift(model: SpeculativeModel, wanted: Route) -> Object:
-    """Always with TLS: API keys and prompts would cross the network in the open otherwise."""
-    tls: Object = {"insecureEdgeTerminationPolicy": "Redirect"}
-    if model.spec.endpoint.tls is not None:
-        tls["termination"] = "passthrough"
-    else:
-        tls["termination"] = "edge"
-        if wanted.tls is not None:
-            tls["externalCertificate"] = {"name": wanted.tls.secret_ref.name}
     spec: Object = {
         "to": {"kind": "Service", "name": target_name(model), "weight": 100},
         "port": {"targetPort": PORT},
-        "tls": tls,
+        "tls": _openshift_tls(model, wanted),
         "wildcardPolicy": "None",
     }
     return spec if wanted.host is None else {"host": wanted.host, **spec}
+
+
+def _openshift_tls(model: SpeculativeModel, wanted: Route) -> Object:
+    """Always there: API keys and prompts would cross the network in the open otherwise."""
+    ends = wanted.termination or ("Edge" if model.spec.endpoint.tls is None else "Passthrough")
+    tls: Object = {"insecureEdgeTerminationPolicy": "Redirect", "termination": ends.lower()}
+    if wanted.tls is not None:
+        tls["externalCertificate"] = {"name": wanted.tls.secret_ref.name}
+    if wanted.destination_ca is not None:
+        tls["destinationCACertificate"] = wanted.destination_ca
+    return tls
 
 
 def _ingress(model: SpeculativeModel, wanted: Route) -> Object:

@@ -14,8 +14,10 @@ from cluster.choice import chosen_cluster, given_kubeconfig, without_cluster
 from cluster.control_plane import Cluster, ControlPlane
 from cluster.errors import NoCluster
 from cluster.kubectl import Kubectl
+from cluster.kubelet import Kubelet
 from cluster.operator_process import SYSTEM, Operator, install, token
 from cluster.proxy import FaultyProxy
+from integration.operator.stand_ins import served
 
 HERE = Path(__file__).parent
 NOT_RUN = pytest.StashKey[int]()
@@ -125,6 +127,19 @@ def through_proxy(control_plane: ControlPlane, proxy: FaultyProxy, operators_tok
     content["clusters"][0]["cluster"] = {"server": proxy.url}
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def kubelet(control_plane: ControlPlane, namespace: str) -> Iterator[Kubelet]:
+    with Kubelet(control_plane.kubeconfig, namespace) as running:
+        yield running
+
+
+@pytest.fixture
+def openshift(control_plane: ControlPlane, tmp_path: Path) -> Iterator[None]:
+    """The APIs that OpenShift has beside Kubernetes' own, for the time of a test."""
+    with served(Kubectl(control_plane.kubectl, control_plane.kubeconfig, tmp_path / "openshift")):
+        yield
 
 
 @pytest.fixture

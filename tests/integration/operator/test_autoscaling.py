@@ -4,41 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl
 from cluster.kubelet import Kubelet
 from cluster.operator_process import Operator
 from cluster.quick_operator import BACKOFF_S
 from integration.operator.cluster_state import NAME, condition, events, patch, sample
 from integration.operator.conftest import StartOperator
-from support.pod_pages import Load
+from integration.operator.scaling_state import BUSY, IDLE, SURGE, autoscaling, replicas, set_load, until_scaled
 
 AUTOSCALER = "outrider-autoscaler"
-# More than a target of eight places can do, whatever it is judged by.
-SURGE = Load(running=8, waiting=40, tokens_per_s=400, requests_per_s=8, ttft_s=9.0, itl_s=0.2)
-BUSY = Load(running=4, tokens_per_s=200, requests_per_s=1, ttft_s=0.2, itl_s=0.02)
-IDLE = Load()
-
-
-def rules(window_s: int) -> dict[str, Any]:
-    quick = {"policies": [{"type": "Pods", "value": 8, "periodSeconds": 1}]}
-    return {
-        "scaleUp": {"stabilizationWindowSeconds": 0, **quick},
-        "scaleDown": {"stabilizationWindowSeconds": window_s, **quick},
-    }
-
-
-def autoscaling(window_s: int = 3, mode: str = "Active", **roles: tuple[int, int]) -> dict[str, Any]:
-    scaled = {
-        role: {"minReplicas": least, "maxReplicas": most, "behavior": rules(window_s)}
-        for role, (least, most) in roles.items()
-    }
-    return {"mode": mode, **scaled, "slo": {"ttftP95": "2s", "itlP95": "50ms"}}
 
 
 @pytest.fixture
@@ -46,28 +24,8 @@ def operator(start_operator: StartOperator) -> Operator:
     return start_operator(in_a_hurry=True)
 
 
-@pytest.fixture
-def kubelet(control_plane: ControlPlane, namespace: str) -> Iterator[Kubelet]:
-    with Kubelet(control_plane.kubeconfig, namespace) as running:
-        yield running
-
-
-def set_load(kubelet: Kubelet, load: Load) -> None:
-    """All targets fare so from now on."""
-    kubelet.load = load
-    for target in kubelet.targets.values():
-        target.load = load
-
-
 def deployment(kubectl: Kubectl, namespace: str, role: str) -> Any:
     return json.loads(kubectl("get", f"--raw=/apis/apps/v1/namespaces/{namespace}/deployments/{NAME}-{role}"))
-
-
-def replicas(kubectl: Kubectl, namespace: str, role: str) -> int | None:
-    """None while it is not there."""
-    path = "jsonpath={.spec.replicas}"
-    found = kubectl("get", "deployment", f"{NAME}-{role}", "-n", namespace, "--ignore-not-found", "-o", path)
-    return int(found) if found else None
 
 
 def scaled_by_us(kubectl: Kubectl, namespace: str, role: str) -> bool | None:
@@ -86,10 +44,6 @@ def decisions(kubectl: Kubectl, namespace: str) -> list[dict[str, Any]]:
     """The newest first."""
     found: list[dict[str, Any]] = status(kubectl, namespace).get("scalingDecisions", [])
     return found
-
-
-def until_scaled(kubectl: Kubectl, namespace: str, role: str, wanted: int) -> None:
-    kubectl.until(lambda: replicas(kubectl, namespace, role) == wanted, f"{role}: {wanted} replicas")
 
 
 def until_condition(kubectl: Kubectl, namespace: str, type_: str, *wanted: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import pytest
-import yaml
 from cluster.kubectl import Kubectl
 from cluster.operator_process import Operator
 from integration.operator.cluster_state import (
@@ -19,6 +18,7 @@ from integration.operator.cluster_state import (
     until_complete,
     until_ready,
 )
+from integration.operator.stand_ins import served
 
 IMAGE = "jsonpath={.spec.template.spec.containers[0].image}"
 
@@ -157,40 +157,9 @@ def test_a_secret_that_comes_later_is_asked_for_until_it_is_there(kubectl: Kubec
     assert "not-to-be-seen" not in everything
 
 
-@pytest.mark.usefixtures("operator")
+@pytest.mark.usefixtures("operator", "control_plane")
 def test_what_an_api_is_for_comes_with_the_api(kubectl: Kubectl, namespace: str) -> None:
     kubectl.apply(namespace, sample())
     until_complete(kubectl, namespace)
-    kubectl(
-        "apply",
-        "-f",
-        "-",
-        stdin=yaml.safe_dump_all([resource_definition("PodMonitor"), resource_definition("PrometheusRule")]),
-    )
-    try:
-        kubectl.until(
-            lambda: bool(
-                kubectl("get", "podmonitors", "-n", namespace, "-o", "name", ok=False).startswith("podmonitor")
-            ),
-            "a PodMonitor",
-        )
-    finally:
-        kubectl("delete", "crd", "podmonitors.monitoring.coreos.com", "prometheusrules.monitoring.coreos.com")
-
-
-def resource_definition(kind: str) -> dict[str, object]:
-    """As much of the Prometheus operator's CRD as a server needs to take such objects."""
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{kind.lower()}s.monitoring.coreos.com"},
-        "spec": {
-            "group": "monitoring.coreos.com",
-            "scope": "Namespaced",
-            "names": {"kind": kind, "plural": f"{kind.lower()}s", "singular": kind.lower()},
-            "versions": [
-                {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}},
-            ],
-        },
-    }
+    with served(kubectl):
+        kubectl.until(lambda: bool(kubectl.read("podmonitors", "-n", namespace)["items"]), "a PodMonitor")

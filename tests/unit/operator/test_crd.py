@@ -154,6 +154,11 @@ def route(kind: str, **fields: Any) -> dict[str, Any]:
     return {"endpoint": {"route": {"kind": kind, **fields}}}
 
 
+def secure_route(**fields: Any) -> dict[str, Any]:
+    """Of a target that has a certificate."""
+    return {"endpoint": {"tls": CERTIFICATE, "route": {"kind": "Route", **fields}}}
+
+
 def scaled(spec: dict[str, Any] | None = None, **autoscaling: Any) -> dict[str, Any]:
     return {**(spec or {}), "autoscaling": autoscaling}
 
@@ -161,6 +166,7 @@ def scaled(spec: dict[str, Any] | None = None, **autoscaling: Any) -> dict[str, 
 DRAFT = {"draft": {"model": {"uri": "hf://a/b"}}}
 BETWEEN = {"minReplicas": 1, "maxReplicas": 4}
 CERTIFICATE = {"secretRef": {"name": "chat-example-com"}}
+AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 GATEWAY = [{"name": "public", "namespace": "gateways"}]
 
 
@@ -262,6 +268,15 @@ JUDGED = [
     ({"endpoint": {"tls": CERTIFICATE, "route": {"kind": "Route"}}}, None),
     ({"endpoint": {"tls": CERTIFICATE, "route": {"kind": "Ingress", "host": "a.b", "tls": CERTIFICATE}}}, None),
     ({"endpoint": {"tls": CERTIFICATE, "route": {"kind": "Route", "tls": CERTIFICATE}}}, "hands TLS through"),
+    (secure_route(termination="Passthrough"), None),
+    (secure_route(termination="Reencrypt"), None),
+    (secure_route(termination="Reencrypt", tls=CERTIFICATE, destinationCA=AUTHORITY), None),
+    (secure_route(termination="Passthrough", tls=CERTIFICATE), "hands TLS through"),
+    (secure_route(termination="Edge"), "Edge is for a target without"),
+    (secure_route(termination="Passthrough", destinationCA=AUTHORITY), "trusts that re-encrypts"),
+    (route("Route", termination="Edge", tls=CERTIFICATE), None),
+    (route("Route", termination="Reencrypt"), "Edge is for a target without"),
+    (route("Ingress", termination="Edge"), "is where the TLS of a Route ends"),
     (scaled(), None),
     (scaled(target=BETWEEN), None),
     (scaled(target={"maxReplicas": 1}), None),

@@ -61,6 +61,15 @@ def test_a_route_has_its_own_certificate_or_hands_tls_through() -> None:
     assert the_route(kind="Route", https=True)["spec"]["tls"]["termination"] == "passthrough"
 
 
+def test_a_route_re_encrypts_where_it_is_told_to() -> None:
+    plain = the_route(https=True, kind="Route", termination="Reencrypt")
+    assert plain["spec"]["tls"] == {"insecureEdgeTerminationPolicy": "Redirect", "termination": "reencrypt"}
+    authority = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    own = the_route(https=True, kind="Route", termination="Reencrypt", tls=CERTIFICATE, destinationCA=authority)
+    assert own["spec"]["tls"]["externalCertificate"] == {"name": "chat-example-com"}
+    assert own["spec"]["tls"]["destinationCACertificate"] == authority
+
+
 def test_an_ingress_leads_to_the_service_by_the_name_of_its_port() -> None:
     route = {"kind": "Ingress", "host": "chat.example.com", "ingressClassName": "nginx", "tls": CERTIFICATE}
     [made] = of_kind(with_endpoint(route=route), "Ingress")

@@ -61,7 +61,7 @@ def test_it_warns_of_a_target_that_is_gone_of_requests_refused_and_of_a_draft_th
     assert found["OutriderTargetDown"]["labels"]["severity"] == "critical"
     for alert in found.values():
         assert alert["annotations"]["summary"].startswith("default/pair: ")
-        assert "outrider status pair --namespace default" in alert["annotations"]["description"]
+        assert alert["annotations"]["runbook"].startswith("`outrider status pair --namespace default`: ")
 
 
 def test_no_draft_no_warning_of_one() -> None:
