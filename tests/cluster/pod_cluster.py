@@ -60,7 +60,7 @@ def start() -> PodCluster:
     (folder() / "settings.json").write_text(json.dumps(machine.settings()), encoding="utf-8")
     machine.wire()
     # An init that takes in the containers' orphans, as every node has one.
-    command = [assets.binaries / "catatonit", "--", sys.executable, "-m", "cluster.inside", folder()]
+    command: list[str | Path] = [assets.binaries / "catatonit", "--", sys.executable, "-m", "cluster.inside", folder()]
     log = folder() / "cluster.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

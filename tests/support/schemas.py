@@ -70,7 +70,7 @@ def _shape(value: Any) -> Hashable:
         return frozenset((name, _value_or_shape(name, inner)) for name, inner in value.items())
     if isinstance(value, list):
         return frozenset(map(_shape, value))
-    return type(value)
+    return type(value).__name__
 
 
 def _value_or_shape(name: str, value: Any) -> Hashable:

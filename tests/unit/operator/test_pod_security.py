@@ -17,7 +17,7 @@ from unit.operator.yaml_models import SAMPLES, model
 # What a person may ask for beside the samples.
 SECRET = {"secretRef": {"name": "chat"}}
 DRAFT = {"model": {"uri": "hf://org/small"}}
-ASKED = {
+ASKED: dict[str, dict[str, Any]] = {
     "a Route": {"draft": DRAFT, "endpoint": {"route": {"kind": "Route", "tls": SECRET}}},
     "HTTPS": {"draft": DRAFT, "endpoint": {"tls": SECRET, "route": {"kind": "Route"}}},
     "re-encryption": {"endpoint": {"tls": SECRET, "route": {"kind": "Route", "termination": "Reencrypt"}}},
