@@ -107,6 +107,21 @@ def documents(text: str, source: str) -> Iterator[Document]:
         raise UnreadableError(f"{source}: nested too deeply for a resource; flatten it") from None
 
 
+def document_of(data: Any, source: str = "") -> Document:
+    """Of data that is no text, such as a server's object. Its fields have places too: their order."""
+    document = Document(source, (1, 1), data)
+    _place(document, data, ())
+    return document
+
+
+def _place(document: Document, data: Any, path: Path) -> None:
+    fields = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for name, value in fields:
+        inner = (*path, name)
+        document.keys[inner] = (1, len(document.keys) + 2)
+        _place(document, value, inner)
+
+
 def _document(loader: _Loader, node: yaml.Node | None, source: str) -> Iterator[Document]:
     if node is None or node.tag == "tag:yaml.org,2002:null":
         return

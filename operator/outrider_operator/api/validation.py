@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from outrider_operator.api.document import Document, Path, documents, dotted
+from outrider_operator.api.document import Document, Path, document_of, documents, dotted
 from outrider_operator.api.explain import QUANTITY_REMEDY, explain, unknown
 from outrider_operator.api.fields import Field, field_at
 from outrider_operator.api.problem import InvalidResourceError, Problem, UnreadableError
@@ -93,6 +93,13 @@ def check(text: str, source: str) -> Checked:
         checked.problems.append(Problem(source, 1, 1, "", f"holds no resource; write a {KIND} into it"))
     checked.problems.sort()
     return checked
+
+
+def check_object(data: dict[str, Any]) -> tuple[SpeculativeModel | None, list[Problem]]:
+    """Checks an object that a server has given: the model, or everything that is wrong with it."""
+    document = document_of(data)
+    problems = sorted(_problems(document))
+    return (None if problems else _typed(document)), problems
 
 
 def validate(path: FilePath) -> list[Problem]:

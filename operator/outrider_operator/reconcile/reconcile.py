@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
 
 from outrider_operator.api.v1alpha1 import SpeculativeModel
-from outrider_operator.api.validation import check
+from outrider_operator.api.validation import check_object
 from outrider_operator.kube.client import Kube
 from outrider_operator.kube.errors import KubeError
 from outrider_operator.kube.kinds import HORIZONTAL_POD_AUTOSCALER, SECRET, kind_of
@@ -22,7 +22,7 @@ from outrider_operator.reconcile.owner import foreign, owned_by
 from outrider_operator.reconcile.queue import Again
 from outrider_operator.reconcile.replicas import replicas, with_replicas, without_replicas
 from outrider_operator.reconcile.status import accepted, enough_pods, findings, patch, status
-from outrider_operator.reconcile.store import Key, Store
+from outrider_operator.reconcile.store import Key, Store, key_of
 from outrider_operator.reconcile.tell import Teller
 from outrider_operator.resources.build import build
 from outrider_operator.resources.named_secrets import secrets_named
@@ -42,8 +42,18 @@ SETTLE_S = 1.0
 MISSING_S = 15.0
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What one generation of a model says."""
+
+    uid: str
+    generation: int
+    typed: SpeculativeModel | None
+    problems: list[str]
+
+
 class Reconciler:
-    """Brings one model after another to what its spec says. Holds nothing but where to read and to write.
+    """Brings one model after another to what its spec says.
 
     platform: may be replaced, when the cluster has come to serve more; all models then want to be looked at again.
     """
@@ -55,11 +65,13 @@ class Reconciler:
         self._now = now
         self._certificates = Certificates(kube, now)
         self._teller = Teller(kube, now)
+        self._readings: dict[Key, Reading] = {}
 
     async def reconcile(self, key: Key) -> Again | None:
         """Whether and when to look again. A second run after a first that went through writes nothing."""
         model = self._store.model(key)
         if model is None or "deletionTimestamp" in model["metadata"]:
+            self._readings.pop(key, None)
             return None
         try:
             return await self._reconcile(model)
@@ -72,7 +84,7 @@ class Reconciler:
             return Again(error.retry_after_s or 0.0, failed=True)
 
     async def _reconcile(self, model: Object) -> Again | None:
-        typed, problems = read(model)
+        typed, problems = self._read(model)
         if typed is not None and typed.spec.paused:
             await self._say(model, typed, accepted([], paused=True))
             return None
@@ -87,6 +99,14 @@ class Reconciler:
                     return Again(SETTLE_S)
         await self._say(model, typed, accepted(problems, lacking=lacking))
         return Again(MISSING_S) if lacking else None
+
+    def _read(self, model: Object) -> tuple[SpeculativeModel | None, list[str]]:
+        """Once for each generation: while its pods come a model is looked at many times."""
+        key, uid, generation = key_of(model), model["metadata"]["uid"], model["metadata"]["generation"]
+        known = self._readings.get(key)
+        if known is None or (known.uid, known.generation) != (uid, generation):
+            known = self._readings[key] = Reading(uid, generation, *read(model))
+        return known.typed, known.problems
 
     async def _lacking(self, typed: SpeculativeModel) -> list[str]:
         """What the spec names and the cluster has not got. The pods wait for a Secret by themselves, and say so nowhere
@@ -208,8 +228,5 @@ def _runs_draft(children: Sequence[Object]) -> bool:
 
 def read(model: Object) -> tuple[SpeculativeModel | None, list[str]]:
     """The typed model, or what is wrong with it: each the field and the remedy."""
-    wanted = {name: value for name, value in model.items() if name != "status"}
-    checked = check(json.dumps(wanted), "")
-    if checked.problems:
-        return None, [f"{problem.field}: {problem.message}" for problem in checked.problems]
-    return checked.models[0], []
+    typed, problems = check_object({name: value for name, value in model.items() if name != "status"})
+    return typed, [f"{problem.field}: {problem.message}" for problem in problems]

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
+from outrider_operator.api.v1alpha1 import SpeculativeModel
 from outrider_operator.kube.errors import KubeError
+from outrider_operator.reconcile import reconcile
 from outrider_operator.reconcile.queue import Again
-from outrider_operator.reconcile.reconcile import Reconciler
+from outrider_operator.reconcile.reconcile import Reconciler, read
 from outrider_operator.reconcile.store import Key, Store, key_of, owner_uid
 from outrider_operator.resources.platform import Platform
 from outrider_operator.resources.pod import Object
@@ -129,6 +131,24 @@ def test_each_child_is_written_once_and_a_second_run_writes_nothing() -> None:
     cluster.restart()
     cluster.settle()
     assert cluster.kube.writes == []
+
+
+def test_a_model_is_read_once_for_each_generation(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, generations = Cluster(), []
+
+    def reading(model: Object) -> tuple[SpeculativeModel | None, list[str]]:
+        generations.append(model["metadata"]["generation"])
+        return read(model)
+
+    monkeypatch.setattr(reconcile, "read", reading)
+    cluster.settle()
+    cluster.edit(lambda spec: spec["target"].update(maxNumSeqs=3))
+    cluster.settle()
+    cluster.edit(lambda spec: spec["target"].update(maxNumSeqs=0))
+    cluster.settle()
+    assert cluster.conditions["Accepted"]["status"] == "False"
+    first = generations[0]
+    assert generations == [first, first + 1, first + 2]
 
 
 def test_what_another_deletes_or_edits_is_put_back() -> None:

@@ -3,8 +3,17 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from outrider_operator.api.problem import InvalidResourceError, UnreadableError
-from outrider_operator.api.validation import LARGEST_FILE_BYTES, check, decode, load, read_text, validate
+from outrider_operator.api.validation import (
+    LARGEST_FILE_BYTES,
+    check,
+    check_object,
+    decode,
+    load,
+    read_text,
+    validate,
+)
 from unit.operator.yaml_models import SAMPLES, problems
 
 HEAD = """\
@@ -294,22 +303,28 @@ def test_one_mistake_is_told_in_one_line(spec: str, line: str) -> None:
     assert problems(HEAD + spec) == [line]
 
 
+@pytest.mark.parametrize("file", SAMPLES, ids=lambda file: file.stem)
+def test_an_object_of_a_server_is_the_model_of_its_text(file: Path) -> None:
+    assert check_object(yaml.safe_load(file.read_text())) == (load(file)[0], [])
+
+
+MANY = """\
+apiVersion: outrider.dev/v1
+kind: SpeculativeModel
+metadata:
+  name: Pair
+  lables: {a: b}
+spec:
+  target:
+    dtype: bf16
+  speculation:
+    maxDepth: 64
+    draftPatience: 11s
+"""
+
+
 def test_every_mistake_is_told_in_the_order_of_the_file() -> None:
-    found = problems(
-        """
-        apiVersion: outrider.dev/v1
-        kind: SpeculativeModel
-        metadata:
-          name: Pair
-          lables: {a: b}
-        spec:
-          target:
-            dtype: bf16
-          speculation:
-            maxDepth: 64
-            draftPatience: 11s
-        """
-    )
+    found = problems(MANY)
     assert [line.split(": ")[:2] for line in found] == [
         ["m.yaml:1:13", "apiVersion"],
         ["m.yaml:4:9", "metadata.name"],
@@ -318,6 +333,14 @@ def test_every_mistake_is_told_in_the_order_of_the_file() -> None:
         ["m.yaml:8:12", "spec.target.dtype"],
         ["m.yaml:9:3", "spec.speculation"],
         ["m.yaml:11:20", "spec.speculation.draftPatience"],
+    ]
+
+
+def test_of_an_object_of_a_server_every_mistake_is_told_in_the_same_words_and_order() -> None:
+    model, found = check_object(yaml.safe_load(MANY))
+    assert model is None
+    assert [(each.field, each.message) for each in found] == [
+        (each.field, each.message) for each in check(MANY, "m.yaml").problems
     ]
 
 
