@@ -76,12 +76,12 @@ def sees_answers(up: Up, streams: Streams, more: int) -> None:
 def test_targets_and_drafts_follow_the_load_up_and_down(
     tmp_path: Path, first_layers: str, reference: Reference
 ) -> None:
-    resource = scaled(first_layers, (1, 2), (0, 2), "Always")
+    resource = scaled(first_layers, (1, 3), (0, 2), "Always")
     with running(tmp_path, resource, hurried=True) as up, Streams(up.url, SAMPLED) as streams:
         streams.wanted = 1
         sees_answers(up, streams, 4)
         streams.wanted = 16
-        sees(up, "a second target", lambda: up.replicas("target") == 2)
+        sees(up, "three targets", lambda: up.replicas("target") == 3)
         sees(up, "a second draft", lambda: up.replicas("draft") == 2)
         sees_answers(up, streams, 16)
         # A stream without pauses keeps most of a target busy, and all of one on cores that it shares.

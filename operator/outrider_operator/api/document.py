@@ -107,9 +107,9 @@ def documents(text: str, source: str) -> Iterator[Document]:
         raise UnreadableError(f"{source}: nested too deeply for a resource; flatten it") from None
 
 
-def document_of(data: Any, source: str = "") -> Document:
-    """Of data that is no text, such as a server's object. Its fields have places too: their order."""
-    document = Document(source, (1, 1), data)
+def document_of(data: Any) -> Document:
+    """Of data that is no text, such as an object of a server. Its fields have places too: their order."""
+    document = Document("", (1, 1), data)
     _place(document, data, ())
     return document
 
@@ -118,7 +118,7 @@ def _place(document: Document, data: Any, path: Path) -> None:
     fields = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     for name, value in fields:
         inner = (*path, name)
-        document.keys[inner] = (1, len(document.keys) + 2)
+        document.keys[inner] = (1, len(document.keys) + 2)  # the first is the whole's
         _place(document, value, inner)
 
 

@@ -1,10 +1,9 @@
 """What the builders are told of the place that the model will run in: images, mirror, addresses."""
 
 from dataclasses import dataclass, field
-from importlib.metadata import version
 
 from outrider_operator.api.v1alpha1 import SpeculativeModel
-from outrider_operator.resources.names import draft_name, namespace
+from outrider_operator.resources.names import VERSION, draft_name, namespace
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Network:
 
 def default_image() -> str:
     """The image of both roles: draft and target are two commands of one distribution, released as one."""
-    return f"outrider-serving:{version('outrider-operator')}"
+    return f"outrider-serving:{VERSION}"
 
 
 # Groups that a cluster may lack. All others are part of every Kubernetes that is in use.

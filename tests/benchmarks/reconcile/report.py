@@ -55,9 +55,8 @@ def _figures(point: Point) -> dict[str, Any]:
 
 def _goals(points: Sequence[Point]) -> list[dict[str, Any]]:
     first, last = points[0], points[-1]
-    # The certificates of both roles are not watched, and so not among the objects that were counted; nor is the one
-    # authority of the namespace.
-    per_object = last.objects / last.resources + 2 + 1 + 1 / last.resources
+    # The certificates of both roles are not watched, and so not among the objects that were counted.
+    per_object = last.objects / last.resources + 2 + 1
     growth = (last.children_s / last.resources) / (first.children_s / first.resources)
     held = [
         ("seconds until all children exist", CHILDREN_S, last.children_s),
