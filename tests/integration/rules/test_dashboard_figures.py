@@ -42,6 +42,10 @@ class Pod:
     ends: Ends
 
 
+def _text(registry: CollectorRegistry) -> str:
+    return generate_latest(registry).decode()
+
+
 def target(job: str, name: str, tokens: int, latency_s: float, running: int) -> Pod:
     """One that makes so many tokens between two readings, each after so long."""
     pod = Target()
@@ -94,10 +98,6 @@ ANOTHERS = (
     target("search/qwen-coder-target", "qwen-coder-target-a", tokens=33, latency_s=2.0, running=1),
     draft("search/qwen-coder-draft", "qwen-coder-draft-a", commits=10),
 )
-
-
-def _text(registry: CollectorRegistry) -> str:
-    return generate_latest(registry).decode()
 
 
 def _samples(page: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
