@@ -5,6 +5,7 @@ There is no Prometheus operator; its APIs are stood in by their CRDs, and what i
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from cluster.kubectl import Kubectl
@@ -12,6 +13,7 @@ from e2e_cluster.looking import OURS
 from e2e_cluster.site import Site
 from e2e_cluster.transcript import Shell, Transcript
 from prometheus.binaries import find_binaries
+from prometheus.discovery import Discovery
 from prometheus.scrape import scrape_config
 from prometheus.server import Prometheus
 from support.promql import DASHBOARDS, chosen, queries
@@ -31,7 +33,7 @@ def serve_monitoring(site: Site, shell: Shell) -> None:
             shell.kubectl("wait", "--for=condition=Established", f"crd/{plural}.monitoring.coreos.com", "--timeout=60s")
 
 
-def assert_watched(site: Site, kubectl: Kubectl, transcript: Transcript, folder: Path) -> None:
+def assert_watched(kubectl: Kubectl, transcript: Transcript, folder: Path) -> None:
     """Every pod of the operator and of the models is read, by the labels that rules and dashboards ask for. Only in a
     cluster of our own: from here the pods of another cannot be reached.
     """
@@ -40,9 +42,11 @@ def assert_watched(site: Site, kubectl: Kubectl, transcript: Transcript, folder:
         f"{each['metadata']['namespace']}-{each['metadata']['name']}": each["spec"]
         for each in kubectl.read("prometheusrules", "-A")["items"]
     }
-    scrapes = [scrape_config(each, site.kubeconfig) for each in monitors]
     expected = _pods(kubectl, OURS) | _pods(kubectl, OPERATORS)
-    with Prometheus(find_binaries().prometheus, folder, scrapes, rules) as prometheus:
+    with contextlib.ExitStack() as stack:
+        discovery = stack.enter_context(Discovery(kubectl))
+        scrapes = [scrape_config(each, discovery) for each in monitors]
+        prometheus = stack.enter_context(Prometheus(find_binaries().prometheus, folder, scrapes, rules))
 
         def read() -> bool:
             found = prometheus.ask("up == 1")

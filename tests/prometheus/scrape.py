@@ -6,24 +6,21 @@ endpoints by the API server, those chosen that the selector and the port choose,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import yaml
+from prometheus.discovery import Discovery, Role, sanitized
 
 Monitor = Mapping[str, Any]
 Relabeling = dict[str, Any]
 
 
-def scrape_config(monitor: Monitor, kubeconfig: Path) -> dict[str, Any]:
-    """kubeconfig: by whose token Prometheus finds the pods."""
+def scrape_config(monitor: Monitor, discovery: Discovery) -> dict[str, Any]:
     build = {"PodMonitor": _pod_monitor, "ServiceMonitor": _service_monitor}[monitor["kind"]]
-    return build(monitor, kubeconfig)
+    return build(monitor, discovery)
 
 
-def _pod_monitor(monitor: Monitor, kubeconfig: Path) -> dict[str, Any]:
+def _pod_monitor(monitor: Monitor, discovery: Discovery) -> dict[str, Any]:
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     metadata = monitor["metadata"]
     relabelings: list[Relabeling] = [
@@ -34,10 +31,10 @@ def _pod_monitor(monitor: Monitor, kubeconfig: Path) -> dict[str, Any]:
         {"target_label": "job", "replacement": f"{metadata['namespace']}/{metadata['name']}"},
         {"target_label": "endpoint", "replacement": endpoint["port"]},
     ]
-    return _config(monitor, endpoint, "pod", relabelings, kubeconfig)
+    return _config(monitor, endpoint, "pod", relabelings, discovery)
 
 
-def _service_monitor(monitor: Monitor, kubeconfig: Path) -> dict[str, Any]:
+def _service_monitor(monitor: Monitor, discovery: Discovery) -> dict[str, Any]:
     (endpoint,) = monitor["spec"]["endpoints"]
     relabelings: list[Relabeling] = [
         *_selected(monitor, "service"),
@@ -47,17 +44,17 @@ def _service_monitor(monitor: Monitor, kubeconfig: Path) -> dict[str, Any]:
         {"source_labels": [_job_label(monitor)], "target_label": "job"},
         {"target_label": "endpoint", "replacement": endpoint["port"]},
     ]
-    return _config(monitor, endpoint, "endpoints", relabelings, kubeconfig)
+    return _config(monitor, endpoint, "endpoints", relabelings, discovery)
 
 
 def _job_label(monitor: Monitor) -> str:
     """The name of the Service, or what a label of it says."""
     label = monitor["spec"].get("jobLabel")
-    return f"__meta_kubernetes_service_label_{_sanitized(label)}" if label else "__meta_kubernetes_service_name"
+    return f"__meta_kubernetes_service_label_{sanitized(label)}" if label else "__meta_kubernetes_service_name"
 
 
 def _config(
-    monitor: Monitor, endpoint: Mapping[str, Any], role: str, relabelings: list[Relabeling], kubeconfig: Path
+    monitor: Monitor, endpoint: Mapping[str, Any], role: Role, relabelings: list[Relabeling], discovery: Discovery
 ) -> dict[str, Any]:
     metadata = monitor["metadata"]
     config: dict[str, Any] = {
@@ -65,7 +62,7 @@ def _config(
         "honor_labels": endpoint.get("honorLabels", False),
         "metrics_path": endpoint.get("path", "/metrics"),
         "scheme": endpoint.get("scheme", "http"),
-        "kubernetes_sd_configs": [_discovery(metadata["namespace"], role, kubeconfig)],
+        "http_sd_configs": [{"url": discovery.url(metadata["namespace"], role), "refresh_interval": "1s"}],
         "relabel_configs": relabelings,
     }
     if endpoint.get("tlsConfig", {}).get("insecureSkipVerify"):
@@ -73,22 +70,10 @@ def _config(
     return config
 
 
-def _discovery(namespace: str, role: str, kubeconfig: Path) -> dict[str, Any]:
-    content = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
-    cluster, user = content["clusters"][0]["cluster"], content["users"][0]["user"]
-    return {
-        "role": role,
-        "api_server": cluster["server"],
-        "authorization": {"credentials": user["token"]},
-        "tls_config": {"ca_file": cluster["certificate-authority"]},
-        "namespaces": {"names": [namespace]},
-    }
-
-
 def _selected(monitor: Monitor, what: str) -> list[Relabeling]:
     found: list[Relabeling] = []
     for name, value in sorted(monitor["spec"]["selector"]["matchLabels"].items()):
-        labels = [f"__meta_kubernetes_{what}_{each}_{_sanitized(name)}" for each in ("label", "labelpresent")]
+        labels = [f"__meta_kubernetes_{what}_{each}_{sanitized(name)}" for each in ("label", "labelpresent")]
         found.append({"action": "keep", "source_labels": labels, "regex": f"({value});true"})
     return found
 
@@ -104,7 +89,3 @@ def _places() -> list[Relabeling]:
 
 def _keep(label: str, value: str) -> Relabeling:
     return {"action": "keep", "source_labels": [label], "regex": value}
-
-
-def _sanitized(label: str) -> str:
-    return re.sub(r"[^a-zA-Z0-9_]", "_", label)

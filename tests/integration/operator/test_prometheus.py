@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl
 from cluster.kubelet import Kubelet
 from cluster.operator_process import SYSTEM, Operator
@@ -14,6 +13,7 @@ from integration.operator.cluster_state import NAME, sample
 from integration.operator.conftest import StartOperator
 from integration.operator.scaling_state import SURGE, autoscaling, set_load, until_scaled
 from prometheus.binaries import Binaries
+from prometheus.discovery import Discovery
 from prometheus.scrape import scrape_config
 from prometheus.server import Prometheus
 from support.ports import free_port
@@ -31,7 +31,6 @@ def of_the_operator(operator: Operator) -> dict[str, Any]:
 @pytest.mark.usefixtures("openshift")
 def test_prometheus_finds_the_pods_and_the_operator_scales_by_its_answers(
     kubectl: Kubectl,
-    control_plane: ControlPlane,
     start_operator: StartOperator,
     kubelet: Kubelet,
     namespace: str,
@@ -45,15 +44,16 @@ def test_prometheus_finds_the_pods_and_the_operator_scales_by_its_answers(
     get = ("podmonitors,prometheusrules", "-n", namespace)
     kubectl.until(lambda: len(kubectl.read(*get)["items"]) == 3, "what Prometheus is told")
     there = kubectl.read(*get)["items"]
-    scrapes = [scrape_config(each, control_plane.kubeconfig) for each in there if each["kind"] == "PodMonitor"]
     [of_the_model] = [each["spec"] for each in there if each["kind"] == "PrometheusRule"]
     rules = {"operator": rule_groups(), "model": of_the_model}
-    folder = tmp_path / "prometheus"
-    with Prometheus(binaries.prometheus, folder, [of_the_operator(operator), *scrapes], rules, port) as prometheus:
-        until_scaled(kubectl, namespace, "target", TARGETS)
-        tells_each_pod_and_the_model_apart(kubectl, prometheus, namespace)
-        shows_what_the_operator_wants_of_the_model(kubectl, prometheus, namespace)
-        warns_when_the_operator_is_gone(kubectl, prometheus, operator)
+    with Discovery(kubectl) as discovery:
+        monitors = [scrape_config(each, discovery) for each in there if each["kind"] == "PodMonitor"]
+        scrapes = [of_the_operator(operator), *monitors]
+        with Prometheus(binaries.prometheus, tmp_path / "prometheus", scrapes, rules, port) as prometheus:
+            until_scaled(kubectl, namespace, "target", TARGETS)
+            tells_each_pod_and_the_model_apart(kubectl, prometheus, namespace)
+            shows_what_the_operator_wants_of_the_model(kubectl, prometheus, namespace)
+            warns_when_the_operator_is_gone(kubectl, prometheus, operator)
 
 
 def tells_each_pod_and_the_model_apart(kubectl: Kubectl, prometheus: Prometheus, namespace: str) -> None:
