@@ -60,7 +60,7 @@ cluster-down: install ## End it, and leave nothing of it
 	@cd tests && ../$(BIN)/python -m cluster stop
 
 .PHONY: e2e
-e2e: models ## The life of a model in a cluster with pods: the one that KUBECONFIG names, or one of our own (root and apt)
+e2e: models prometheus ## The life of a model in a cluster with pods: the one that KUBECONFIG names, or one of our own (root and apt)
 	@$(BIN)/python -m pytest tests/e2e_cluster --exitfirst --capture=no --durations=0
 	@cd tests && ../$(BIN)/python -m e2e_cluster.covered --passed
 

@@ -16,7 +16,7 @@ from cluster.assets import cache_root
 ROOT = Path(__file__).parents[2]
 COVERED = (
     *("charts/outrider", "crds", "operator", "serving", "constraints.txt", ".containerignore"),
-    *("tests/cluster", "tests/e2e_cluster", "tests/e2e/asking.py", "tests/e2e/tasks.py"),
+    *("tests/cluster", "tests/e2e_cluster", "tests/prometheus", "tests/e2e/asking.py", "tests/e2e/tasks.py"),
 )
 
 

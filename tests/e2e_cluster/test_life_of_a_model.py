@@ -17,6 +17,7 @@ from e2e_cluster.looking import Look
 from e2e_cluster.objects import ALONE, NAMESPACE, PAIR, alone, pair, url
 from e2e_cluster.site import Site
 from e2e_cluster.transcript import Shell, Transcript
+from e2e_cluster.watching import assert_watched, serve_monitoring
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.model_s, pytest.mark.timeout(3600)]
@@ -79,6 +80,7 @@ def operators(look: Look) -> dict[str, str]:
 
 
 def test_helm_installs_an_operator_of_two_replicas(site: Site, shell: Shell, kubectl: Kubectl) -> None:
+    serve_monitoring(site, shell)
     shell.helm(
         *("install", RELEASE, str(CHART), "--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout=10m"),
         *("--set", f"test.model={NAMESPACE}/{PAIR}"),
@@ -119,6 +121,15 @@ def test_streamed_answers_are_those_of_the_model_alone(
     transcript.say(f"{len(answers)} streamed answers, {tokens} tokens: the same, from the first to the last")
     shell.kubectl("delete", "smodel", ALONE, "-n", NAMESPACE)
     look.until("nothing is left of the model alone", lambda: not look.children(ALONE))
+
+
+def test_a_prometheus_reads_every_pod_and_no_alert_waits(
+    site: Site, kubectl: Kubectl, transcript: Transcript, tmp_path: Path
+) -> None:
+    if not site.own:
+        transcript.say("not looked at by Prometheus: from here the pods of this cluster cannot be reached")
+        return
+    assert_watched(kubectl, transcript, tmp_path)
 
 
 def test_helm_test_completes_a_chat(shell: Shell) -> None:
