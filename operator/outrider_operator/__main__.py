@@ -135,7 +135,7 @@ async def _run(
                 log.info("leading", identity=identity, namespaces=namespaces or "all", pid=os.getpid())
                 # What an earlier term knew may be old by now.
                 login = Login(found).credentials
-                await Controller(api, platform, metrics, scaling, queue, login, prometheus).run(namespaces)
+                await Controller(api, platform, metrics, scaling, queue, login, prometheus).run(namespaces, identity)
 
             waiting = asyncio.current_task()
             assert waiting is not None

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
+from typing import Any, cast
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -76,11 +77,14 @@ class Controller:
         """kopf, told to end, waits five seconds for every task of the process, ours too, before it cancels them."""
         self._told_to_end.set()
 
-    async def run(self, namespaces: Collection[str]) -> None:
-        """Until cancelled or told to end (SIGTERM, which kopf takes). No namespaces: all of the cluster."""
+    async def run(self, namespaces: Collection[str], identity: str) -> None:
+        """Until cancelled or told to end (SIGTERM, which kopf takes). No namespaces: all of the cluster. identity: of
+        this process, among kopf's. Made by kopf it would have the user's name, and a pod's UID has none.
+        """
         await self._resource_served()
         watching = kopf.operator(
             registry=self._registry,
+            identity=cast("Any", identity),  # kopf's own type is not among what it exports
             settings=settings(clusterwide=not namespaces),
             clusterwide=not namespaces,
             namespaces=namespaces,
