@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import random
 import time
-from typing import Any, cast
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any, cast
 
 import kopf
 import structlog
