@@ -122,7 +122,7 @@ def serving(*answers: tuple[int, Any], identity: Path | None = None) -> Iterator
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(identity / "tls.crt", identity / "tls.key")
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     stand.url = f"{'http' if identity is None else 'https'}://127.0.0.1:{server.server_port}"
     try:

@@ -187,6 +187,7 @@ def test_a_draft_full_of_sequences_at_work_refuses_the_next_with_the_remedy() ->
     assert settled(one)[1].tree[-1].sequence == 1
 
 
+@pytest.mark.long
 @settings(max_examples=40, deadline=None)
 @given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=6), blocks=st.integers(2, 8))
 def test_however_few_blocks_a_draft_has_it_goes_on_and_loses_none(lengths: list[int], blocks: int) -> None:

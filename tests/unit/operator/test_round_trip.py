@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -194,6 +195,7 @@ def test_a_model_is_the_same_after_yaml(spec: dict[str, object]) -> None:
     assert second.models == first.models
 
 
+@pytest.mark.long
 @settings(deadline=None)  # large models are slow to read back on a busy machine
 @given(specs())
 def test_any_model_can_be_rendered_and_always_to_the_same(spec: dict[str, object]) -> None:

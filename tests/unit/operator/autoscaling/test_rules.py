@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from outrider_operator.autoscaling.decide import decide
@@ -72,6 +73,7 @@ def test_never_both_directions_within_a_window(
                 assert at_s - earlier_s >= (down_s if change < 0 else up_s)
 
 
+@pytest.mark.long
 @settings(max_examples=6, deadline=None)
 @given(st.floats(0, 20), st.integers(1, 12), st.sampled_from([ACCEPTED, (0.02,)]))
 def test_under_a_constant_load_it_comes_to_rest(load: float, start: int, path: tuple[float, ...]) -> None:
