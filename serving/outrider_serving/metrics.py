@@ -117,13 +117,15 @@ class TargetMetrics:
         self._prefix_hits = named.counter("prefix_cache_hits", "Tokens found there, which need not be read.")
         self._gain = named.gauge("speculation_goodput_gain", "Tokens a second over those of plain decoding, lately.")
         self._gain.set(1.0)
+        self._draft_gain = named.gauge("draft_goodput_gain", "Tokens a second over those without the draft, lately.")
+        self._draft_gain.set(1.0)
         self._connected = named.gauge("draft_connected", "Compatible drafts that are connected.")
         self._arrived = named.counter(
             "requests_arrived", "Requests that could be served, those included that the queue had no room for."
         )
         self._max_num_seqs = named.gauge("max_num_seqs", "Requests that run at once; more wait.")
         self._max_batched_tokens = named.gauge("max_batched_tokens", "Tokens of a step, prompts' and trees', at most.")
-        self._allowed = named.gauge("speculation_allowed", "0 while the target is told not to speculate, else 1.")
+        self._allowed = named.gauge("speculation_allowed", "0 while the target is told not to ask a draft, else 1.")
         self._allowed.set(1.0)
         self._step_time_s = named.labelled_gauge(
             "step_time_seconds", "A forward over so many tokens of one sequence, as fitted while running.", "tokens"
@@ -159,7 +161,7 @@ class TargetMetrics:
         self._max_num_seqs.set(max_num_seqs)
         self._max_batched_tokens.set(max_batched_tokens)
 
-    def record(self, report: StepFigures, goodput_gain: float) -> None:
+    def record(self, report: StepFigures, goodput_gain: float, draft_gain: float) -> None:
         name = self._model_name
         self._prompt.inc(report.prompt_tokens)
         self._preemptions.inc(report.preemptions)
@@ -184,6 +186,7 @@ class TargetMetrics:
         for part in ("draft_wait", "forward", "verify", "host"):
             self._step_s.labels(name, part).inc(getattr(report, f"{part}_s"))
         self._gain.set(goodput_gain)
+        self._draft_gain.set(draft_gain)
 
     def start_request(self) -> RequestTimer:
         return RequestTimer(self)

@@ -142,6 +142,7 @@ class FakeTarget:
             "kv_cache_usage_perc": min(1.0, load.running / self.max_num_seqs),
             "max_num_seqs": self.max_num_seqs,
             "speculation_goodput_gain": load.gain,
+            "draft_goodput_gain": load.gain,
             "speculation_allowed": float(self.allowed),
             "draft_connected": self.connected,
             "draft_incompatible": self.incompatible,

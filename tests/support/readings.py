@@ -35,9 +35,9 @@ class Target:
         self.registry = CollectorRegistry()
         self.metrics = TargetMetrics(self.registry, "qwen-coder")
 
-    def step(self, goodput_gain: float = 1.0, **done: Any) -> None:
+    def step(self, goodput_gain: float = 1.0, draft_gain: float = 1.0, **done: Any) -> None:
         report = SimpleNamespace(**{**NOTHING_DONE, "accepted_per_position": [], **done})
-        self.metrics.record(report, goodput_gain)
+        self.metrics.record(report, goodput_gain, draft_gain)
 
     def read(self, at_s: float, run: int = 0) -> Scrape:
         return read(self.registry, at_s, run)

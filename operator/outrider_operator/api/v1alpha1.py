@@ -691,7 +691,7 @@ class Autoscaling(BaseModel):
     """
     min_goodput_gain: Annotated[float, Field(alias="minGoodputGain", ge=1.0, le=10.0)] = 1.05
     """
-    Tokens a second over those of plain decoding that speculation must earn; while it earns less for long, drafting stops. It is tried again later, and when load or traffic change. In mode Always of speculation it does not stop.
+    Tokens a second that the draft must earn, over those without it: with n-grams alone, where they are the fallback. While it earns less for long, drafting stops. It is tried again later, and when load or traffic change. In mode Always of speculation it does not stop.
     """
 
 

@@ -42,9 +42,10 @@ def decide(observation: Observation, policy: Policy, history: History, now_s: fl
         reasons = (why_targets, Reason("speculation", "NoDraft", "There is no draft to turn on or off."))
         return Decision(targets, observation.draft.wanted, observation.speculating, reasons, usage=usage), history
 
-    gain = _gain(observation, signals, pace, policy, policy.draft, targets) if signals else None
+    drafted = _with_drafts(pace, history) if pace else None
+    gain = _gain(observation, signals, drafted, policy, policy.draft, targets) if signals else None
     gate, why_gate = _gate(observation, policy, history, gain, now_s)
-    draft_wish = _draft_wish(observation, pace, policy, policy.draft, gate, targets, now_s)
+    draft_wish = _draft_wish(observation, drafted, policy, policy.draft, gate, targets, now_s)
     at_once = Removal(seen_since_s, at_once=max(1, observation.draft.wanted), apart_s=0.0)
     drafts, why_drafts = _replicas("draft", observation, policy.draft, draft_wish, history, at_once, now_s)
     draft_history = remember(history.draft, draft_wish, drafts, policy.draft, now_s)
@@ -57,19 +58,25 @@ def _pace(observation: Observation, signals: Signals, policy: Policy, history: H
     known = history.known
     if known.step_time is None or signals.max_sequences < 1:
         return None
-    drafting = observation.speculating and observation.draft.ready > 0
-    alone = policy.draft is None and bool(signals.path_acceptance)
-    return Pace(
+    now = Pace(
         known.step_time,
         signals.max_sequences,
         known.draft_time,
-        # Without a draft all trees are of n-grams, and cost no draft's time.
-        observation.target.ready / observation.draft.ready if drafting else 0.0 if alone else None,
-        known.path_acceptance,
-        known.nodes_per_depth,
-        policy.max_depth,
-        signals.chunk_tokens,
+        path_acceptance=signals.path_acceptance,
+        nodes_per_depth=signals.nodes_per_depth,
+        max_depth=policy.max_depth,
+        chunk_tokens=signals.chunk_tokens,
     )
+    if observation.drafting:
+        return replace(_with_drafts(now, history), targets_per_draft=observation.target.ready / observation.draft.ready)
+    # Trees of n-grams alone cost no draft's time.
+    return replace(now, targets_per_draft=0.0) if signals.path_acceptance else now
+
+
+def _with_drafts(pace: Pace, history: History) -> Pace:
+    """With the trees that drafts grew when they last did."""
+    known = history.known
+    return replace(pace, path_acceptance=known.path_acceptance, nodes_per_depth=known.nodes_per_depth)
 
 
 def _gain(
@@ -92,8 +99,8 @@ def _gate(
         return replace(state, other_since_s=None), _no_metrics("speculation")
     evidence = Evidence(
         estimated=gain,
-        measured=signals.gain,
-        drafting=observation.speculating and observation.draft.ready > 0,
+        measured=signals.draft_gain if signals.draft_gain is not None else signals.gain,
+        drafting=observation.drafting,
         idle=signals.generated_tokens_per_s <= 0,
     )
     state, reason = judged(state, evidence, policy, now_s)

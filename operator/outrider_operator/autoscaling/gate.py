@@ -27,9 +27,9 @@ FLIPS_PERIOD_S = 3600.0
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of the gain now. estimated: by the model, of the best tree. measured: by the targets. None where
-    it is not known. drafting: whether the targets get trees of a draft, so that a low gain is the trees'. idle:
-    nothing is generated.
+    """What is known of the gain now. estimated: by the model, of the best tree. measured: by the targets, of the
+    draft over what n-grams earn without one. None where it is not known. drafting: whether the targets get trees of a
+    draft, so that a low gain is the trees'. idle: nothing is generated.
     """
 
     estimated: float | None = None

@@ -67,8 +67,8 @@ class Starts:
 
 @dataclass(frozen=True)
 class Known:
-    """What was measured last of things that cannot be measured all the time: steps while nothing is asked, acceptance
-    while nothing is drafted, the draft's time while there is no draft.
+    """What was measured last of things that cannot be measured all the time: steps while nothing is asked, the
+    acceptance of drafts' trees while nothing is drafted, the draft's time while there is no draft.
     """
 
     step_time: StepTime | None = None

@@ -59,9 +59,9 @@ class Signals:
     max_sequences: that one target runs at once. path_acceptance: of the trees verified, the share whose path was
     accepted to depth 1, 2, …; empty where none was verified. nodes_per_depth: nodes verified by level of a tree.
     tokens_per_step: of one sequence, the target's own included. gain: goodput with speculation over that without, as
-    the targets measure it. draft_wait_share: of the steps' time, spent waiting for trees. draft_busy: mean share of
-    their time that the drafts compute. itl_p95_s: of the gaps between tokens. itl_mean_s: their mean. chunk_tokens:
-    most of a prompt that one step reads.
+    the targets measure it. draft_gain: over that with n-grams alone; None of targets that do not say. draft_wait_share:
+    of the steps' time, spent waiting for trees. draft_busy: mean share of their time that the drafts compute.
+    itl_p95_s: of the gaps between tokens. itl_mean_s: their mean. chunk_tokens: most of a prompt that one step reads.
     """
 
     window_s: float
@@ -79,6 +79,7 @@ class Signals:
     nodes_per_depth: float = 1.0
     tokens_per_step: float | None = None
     gain: float | None = None
+    draft_gain: float | None = None
     acceptance_rate: float | None = None
     ttft_p95_s: float | None = None
     itl_p95_s: float | None = None
@@ -90,8 +91,8 @@ class Signals:
 
 @dataclass(frozen=True)
 class Observation:
-    """target, draft: their pods. speculating: whether the targets were told that they may. signals: None where no
-    target answered. others: roles ("target", "draft") that somebody else scales, with who it is.
+    """target, draft: their pods. speculating: whether the targets were told that they may ask drafts. signals: None
+    where no target answered. others: roles ("target", "draft") that somebody else scales, with who it is.
     """
 
     target: Pods
@@ -99,6 +100,11 @@ class Observation:
     speculating: bool
     signals: Signals | None
     others: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def drafting(self) -> bool:
+        """Whether there are trees of drafts among those that the targets verify."""
+        return self.speculating and self.draft.ready > 0
 
 
 def _interpolated(curve: tuple[tuple[float, float], ...], tokens: float) -> float:

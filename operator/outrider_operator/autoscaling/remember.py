@@ -28,7 +28,7 @@ def remembered(history: History, observation: Observation, now_s: float) -> Hist
     return replace(
         history,
         demand=sampled(history.demand, signals, now_s),
-        known=_known(history.known, signals),
+        known=_known(history.known, signals, observation.drafting),
         seen_since_s=history.seen_since_s if unbroken else now_s,
         seen_s=now_s,
     )
@@ -53,8 +53,9 @@ def _starts(past: Starts, before: RoleHistory, pods: Pods, now_s: float) -> Star
     return Starts(coming[: pods.starting], start_s)
 
 
-def _known(past: Known, signals: Signals) -> Known:
-    drafted = bool(signals.path_acceptance)
+def _known(past: Known, signals: Signals, drafting: bool) -> Known:
+    """While nobody drafts, what is accepted is of n-grams, and says nothing of a draft."""
+    drafted = drafting and bool(signals.path_acceptance)
     return Known(
         step_time=signals.step_time or past.step_time,
         draft_time=signals.draft_time or past.draft_time,

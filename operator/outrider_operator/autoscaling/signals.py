@@ -39,6 +39,7 @@ LATEST_GAUGES = frozenset(
         "max_num_seqs",
         "max_batched_tokens",
         "speculation_goodput_gain",
+        "draft_goodput_gain",
         "speculation_allowed",
         "draft_connected",
         "draft_incompatible",
@@ -77,7 +78,8 @@ def signals(targets: Sequence[Readings], drafts: Sequence[Readings]) -> Signals 
         path_acceptance=_path_acceptance(pairs, trees),
         nodes_per_depth=share(pairs, "spec_decode_num_draft_tokens_total", "spec_decode_num_draft_levels_total") or 1.0,
         tokens_per_step=figures.tokens_per_step(pairs),
-        gain=_gain(read),
+        gain=_gain(read, "speculation_goodput_gain"),
+        draft_gain=_gain(read, "draft_goodput_gain"),
         acceptance_rate=figures.acceptance_rate(pairs),
         ttft_p95_s=figures.ttft_p95_s(pairs),
         itl_p95_s=figures.itl_p95_s(pairs),
@@ -168,15 +170,13 @@ def _path_acceptance(pairs: Sequence[Ends], trees: float) -> tuple[float, ...]:
     return tuple(found)
 
 
-def _gain(targets: Sequence[Readings]) -> float | None:
+def _gain(targets: Sequence[Readings], gauge: str) -> float | None:
     """Weighed by what each generated: a target without requests still shows the gain of its last ones."""
     told = [(grown(pairwise(each), "generation_tokens_total"), each[-1]) for each in targets]
-    told = [(tokens, last) for tokens, last in told if tokens > 0 and "speculation_goodput_gain" in last.values]
+    told = [(tokens, last) for tokens, last in told if tokens > 0 and gauge in last.values]
     if not told:
         return None
-    return sum(tokens * last.values["speculation_goodput_gain"] for tokens, last in told) / sum(
-        tokens for tokens, _ in told
-    )
+    return sum(tokens * last.values[gauge] for tokens, last in told) / sum(tokens for tokens, _ in told)
 
 
 def _busy(drafts: Iterable[Readings]) -> float | None:

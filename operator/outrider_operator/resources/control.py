@@ -1,4 +1,4 @@
-"""By what the targets are told, while they run, whether they may speculate: a ConfigMap that they read as a folder.
+"""By what the targets are told, while they run, whether they may ask drafts: a ConfigMap that they read as a folder.
 
 It is made without data, which the autoscaler writes, and is there without autoscaling too: so that asking for it later
 restarts no pod.

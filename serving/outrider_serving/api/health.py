@@ -32,7 +32,7 @@ class OneDraftHealth:
 
 @dataclass(frozen=True)
 class SpeculationHealth:
-    """`draft` is the draft that is best off, `drafts` is all of them. `allowed`: whether the target may speculate just
+    """`draft` is the draft that is best off, `drafts` is all of them. `allowed`: whether the target may ask drafts just
     now, as it was told while it runs.
     """
 

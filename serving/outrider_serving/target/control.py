@@ -1,4 +1,4 @@
-"""Whether the target may speculate, as it is told while it runs: by a file of a folder, which Kubernetes keeps as the
+"""Whether the target may ask a draft, as it is told while it runs: by a file of a folder, which Kubernetes keeps as the
 ConfigMap is.
 """
 
@@ -20,7 +20,7 @@ LOOK_EVERY_S = 1.0
 
 class SpeculationControl:
     """`allowed` is what the file said when it was last looked at. It is so too where there is no folder, no file, or
-    anything in it but `off`: without being told otherwise, a target speculates.
+    anything in it but `off`: without being told otherwise, a target asks.
     """
 
     def __init__(self, folder: Path | None = None) -> None:

@@ -178,13 +178,13 @@ class TargetEngine:
         )
 
     def _run(self) -> None:
-        scheduler = self._step.scheduler
+        scheduler, speculation = self._step.scheduler, self._step.speculation
         try:
             while not self._stopping.is_set():
                 self._take_in(wait=scheduler.idle)
                 report = self._step.step()
                 if report is not None:
-                    self._metrics.record(report, self._step.speculation.goodput_gain)
+                    self._metrics.record(report, speculation.goodput_gain, speculation.draft_gain)
                 self._metrics.set_load(len(scheduler.running), len(scheduler.waiting), self._runner.pool.usage)
         except RankDied as error:
             log.error("engine failed", reason=str(error))

@@ -43,13 +43,14 @@ class SpeculationPolicy:
 @dataclass(frozen=True)
 class Drafting:
     """The trees that a step verifies, one a decoding sequence; whether the draft was asked for them, and what
-    it took.
+    it took. other_gain: what n-grams alone were expected to earn in its place; 1.0 where they do not.
     """
 
     trees: list[Tree]
     asked: bool = False
     answered: int = 0
     wait_s: float = 0.0
+    other_gain: float = 1.0
 
 
 class Speculation:
@@ -62,7 +63,9 @@ class Speculation:
         step_time: StepTime,
         allowed: Callable[[], bool] = lambda: True,
     ) -> None:
-        """allowed: whether it may speculate at all just now; asked in each step."""
+        """allowed: whether the draft may be asked just now; looked at in each step. n-grams cost nobody anything, and
+        go on.
+        """
         # Beliefs under noise are other figures than those of greedy decoding.
         self._calibration = {greedy: Calibration() for greedy in (True, False)}
         self.step_time = step_time
@@ -74,12 +77,18 @@ class Speculation:
         self._opening = Opening()
         self._budget = NodeBudget(policy.max_nodes)
         self._plain_s = 1.0
+        self._undrafted_s = 1.0
         self._spent_s = 1.0
 
     @property
     def goodput_gain(self) -> float:
         """Tokens a second over what plain steps would have given, lately; 1.0 while nothing is earned."""
         return self._plain_s / self._spent_s
+
+    @property
+    def draft_gain(self) -> float:
+        """Tokens a second over what there would have been without the draft, lately: by n-grams, where they earn."""
+        return self._undrafted_s / self._spent_s
 
     @property
     def tolerance(self) -> float:
@@ -92,7 +101,7 @@ class Speculation:
 
     def admitted(self, sequences: Many[Sequence]) -> None:
         """On hardware of its own the draft reads the prompts while the target does."""
-        if sequences and self._policy.run_ahead and self._drafts and self._drafter.available:
+        if sequences and self._policy.run_ahead and self._may_ask and self._drafter.available:
             self._ask([self._ask_for(sequence, len(sequences)) for sequence in sequences])
 
     def ended(self, sequences: Many[Sequence]) -> None:
@@ -109,26 +118,31 @@ class Speculation:
         self._opening.forget(sequence)
 
     @property
-    def _drafts(self) -> bool:
+    def _may_ask(self) -> bool:
         return self._policy.mode != "Off" and self._allowed()
 
     def trees(self, decoding: list[Sequence], running: int, prompt_tokens: int = 0) -> Drafting:
         """The trees of this step: n-grams, and the draft's if asking it is expected to earn more than they do. running:
         sequences that decode, and those whose prompts are read and which will. prompt_tokens: that the step reads too.
         """
-        if not self._drafts:
+        may_ask = self._may_ask
+        if not may_ask:
             # So that the draft stops spending on them; it reads them anew when it may be asked again.
             for sequence_id in list(self._followed):
                 self._close(sequence_id)
+        if not decoding or self._policy.mode == "Off":
             return Drafting([Tree()] * len(decoding))
-        if not decoding:
-            return Drafting([])
         lookups = [self._lookup(sequence) for sequence in decoding]
+        undrafted = self._select(decoding, lookups, prompt_tokens)
+        without = Drafting(_kept(lookups, undrafted))
+        if not may_ask:
+            return without
         drafted = [sequence for sequence in decoding if sequence.remaining > 1 and self._opens(sequence, running)]
         asks = [self._ask_for(sequence, len(decoding), len(drafted) / len(decoding)) for sequence in drafted]
         enough = len(asks) >= LEAST_DRAFTED_SHARE * len(decoding) and self._drafter.available
-        if not enough or not self._asking_pays(decoding, lookups, prompt_tokens):
-            return Drafting(self._selected(decoding, lookups, prompt_tokens))
+        other_gain = self._over_plain(undrafted, len(decoding), prompt_tokens)
+        if not enough or not self._asking_pays(len(decoding), other_gain):
+            return without
         started = time.perf_counter()
         self._ask(asks)
         found = self._drafter.collect(asks, *self._patience_s(decoding))
@@ -136,9 +150,9 @@ class Speculation:
         unread = sum(len(sequence.tokens) for sequence in drafted if not self._opening.opened(sequence.id))
         self._opening.asked([sequence.id for sequence in drafted], unread, wait_s)
         merged = [merge(found.get(s.id, Tree()), lookup) for s, lookup in zip(decoding, lookups, strict=True)]
-        selected = self._selected(decoding, merged, prompt_tokens, wait_s)
+        selected = _kept(merged, self._select(decoding, merged, prompt_tokens, wait_s))
         self._budget.selected(sum(map(len, selected)) / len(selected))
-        return Drafting(selected, True, len(found), wait_s)
+        return Drafting(selected, True, len(found), wait_s, other_gain)
 
     def _opens(self, sequence: Sequence, sequences: int) -> bool:
         """Whether the draft has read the sequence, or is worth its reading it."""
@@ -162,11 +176,12 @@ class Speculation:
         """The bonus token comes on top of an accepted path, so a path is one shorter than what remains."""
         return min(self._policy.max_depth, sequence.remaining - 1)
 
-    def _asking_pays(self, decoding: list[Sequence], lookups: list[Tree], prompt_tokens: int) -> bool:
-        if self._policy.mode == "Always":
-            return True
-        plain = len(decoding) / self.step_time.of(len(decoding) + prompt_tokens, len(decoding))
-        return self._gates.at(len(decoding)).asks(self._select(decoding, lookups, prompt_tokens).goodput / plain)
+    def _over_plain(self, selection: Selection, sequences: int, prompt_tokens: int) -> float:
+        """Its goodput over that of the same step without trees."""
+        return selection.goodput * self.step_time.of(sequences + prompt_tokens, sequences) / sequences
+
+    def _asking_pays(self, sequences: int, other_gain: float) -> bool:
+        return self._policy.mode == "Always" or self._gates.at(sequences).asks(other_gain)
 
     def _ask_for(self, sequence: Sequence, sequences: int, share: float = 1.0) -> Ask:
         """share: of the sequences that wait for the draft, those that it drafts. It weighs its levels against what the
@@ -210,12 +225,6 @@ class Speculation:
         always = self._policy.mode == "Always"
         return select(paths, self.step_time, self._policy.max_nodes, prompt_tokens, spent_s, force=always)
 
-    def _selected(
-        self, decoding: list[Sequence], trees: list[Tree], prompt_tokens: int, spent_s: float = 0.0
-    ) -> list[Tree]:
-        chosen = self._select(decoding, trees, prompt_tokens, spent_s).nodes
-        return [tree.keep(nodes) for tree, nodes in zip(trees, chosen, strict=True)]
-
     def learn(
         self, decoding: list[Sequence], drafting: Drafting, draft_tokens: int, tokens: int, work_s: float | None
     ) -> None:
@@ -229,13 +238,19 @@ class Speculation:
             self.step_time.observe(sequences + draft_tokens, work_s, sequences)
         plain_s = tokens * self.step_time.of(sequences, sequences) / sequences
         spent_s = work_s + drafting.wait_s
+        undrafted_s = plain_s / max(1.0, drafting.other_gain) if drafting.asked else spent_s
         self._plain_s = GAIN_FADE * self._plain_s + plain_s
+        self._undrafted_s = GAIN_FADE * self._undrafted_s + undrafted_s
         self._spent_s = GAIN_FADE * self._spent_s + spent_s
         gate = self._gates.at(len(decoding))
         if drafting.asked:
             gate.drafted_step(plain_s, spent_s, drafting.answered > 0)
         else:
             gate.plain_step()
+
+
+def _kept(trees: Many[Tree], selection: Selection) -> list[Tree]:
+    return [tree.keep(nodes) for tree, nodes in zip(trees, selection.nodes, strict=True)]
 
 
 def proposals(tree: Tree) -> list[Proposal]:

@@ -58,7 +58,8 @@ def test_told_to_end_both_go_on_for_those_who_have_not_heard_of_it(tmp_path: Pat
         assert answer.json()["choices"] == before
         assert draft.poll() is None, "a target is still connected"
 
-        for process in (target, draft):
+        # The draft first: without a target it would end by itself, and a signal would meet its very end.
+        for process in (draft, target):
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE_S) == 0, "the second signal ends it"
 

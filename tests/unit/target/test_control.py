@@ -22,8 +22,8 @@ PROMPTS = [[1, 2, 3], [50, 60, 50, 60], [7]]
 SAMPLING = SamplingParams(max_tokens=40, temperature=0.9, seed=4)
 
 
-def plain() -> list[list[int]]:
-    return generate(target_step(PAIR.target, SpeculationPolicy(mode="Off")), PROMPTS, SAMPLING)
+def plain(sampling: SamplingParams = SAMPLING) -> list[list[int]]:
+    return generate(target_step(PAIR.target, SpeculationPolicy(mode="Off")), PROMPTS, sampling)
 
 
 class Told:
@@ -35,8 +35,8 @@ class Told:
         self.step = target_step(PAIR.target, policy, self.drafter, allowed=lambda: allows(self.steps))
         self.drafted: list[int] = []
 
-    def run(self) -> list[list[int]]:
-        return generate(self.step, PROMPTS, SAMPLING, self._after)
+    def run(self, sampling: SamplingParams = SAMPLING) -> list[list[int]]:
+        return generate(self.step, PROMPTS, sampling, self._after)
 
     def _after(self, _: int) -> None:
         self.steps += 1
@@ -71,11 +71,19 @@ def test_while_it_is_off_the_draft_has_no_sequence_and_no_node_is_verified_even_
     assert told.drafted[12] == 3, "on again, it is asked anew"
 
 
-def test_off_from_the_start_is_plain_decoding() -> None:
-    told = Told(SpeculationPolicy(mode="Always"), lambda _: False)
+def test_off_from_the_start_and_without_ngrams_is_plain_decoding() -> None:
+    told = Told(SpeculationPolicy(mode="Always", ngrams=False), lambda _: False)
     assert told.run() == plain()
     assert set(told.drafted) == {0}
     assert told.steps == 1 + SAMPLING.max_tokens - 1, "a token a step, the first with the prompt"
+
+
+def test_while_the_draft_may_not_be_asked_ngrams_go_on() -> None:
+    again = SamplingParams(max_tokens=40, temperature=0.0, logit_bias=((7, 100.0),))  # and again
+    told = Told(SpeculationPolicy(mode="Auto"), lambda _: False)
+    assert told.run(again) == plain(again)
+    assert set(told.drafted) == {0}
+    assert told.steps < 0.75 * again.max_tokens
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,45 @@ def test_where_speculation_does_not_pay_it_goes_off_and_the_drafts_with_it() -> 
     assert draft_counts(world)[-1] == 0
 
 
+COPIED = (0.9, 0.85, 0.8)
+
+
+def by_ngrams(seen: Observation) -> Observation:
+    """Texts that are copied from their prompts: n-grams earn 1.4 whether or not a draft is asked, and it adds 1 %."""
+    assert seen.signals is not None
+    draft_gain = 1.01 if seen.drafting else 1.0
+    return replace(seen, signals=replace(seen.signals, gain=1.4, draft_gain=draft_gain, path_acceptance=COPIED))
+
+
+def test_a_draft_goes_that_adds_nothing_to_what_ngrams_earn() -> None:
+    world = World(policy=EAGER)
+    world.run(STABLE_S + 120, chat(3), by_ngrams)
+    assert not world.told
+    assert draft_counts(world)[-1] == 0
+    world.run(STABLE_S + 120, chat(3), by_ngrams)
+    assert not world.told, "what n-grams earn alone is no reason to ask a draft"
+    assert world.reasons("speculation") == {"BelowGain", "DoesNotPay"}
+
+
+def test_targets_that_do_not_tell_the_drafts_part_are_judged_by_all_that_speculation_earns() -> None:
+    def older(seen: Observation) -> Observation:
+        assert seen.signals is not None
+        return replace(seen, signals=replace(seen.signals, gain=1.4, draft_gain=None))
+
+    world = World(policy=EAGER, accepted=WORTHLESS)
+    world.run(STABLE_S + 120, chat(3), older)
+    assert world.told
+
+
+def test_a_target_that_ngrams_help_is_taken_to_carry_more() -> None:
+    """Without a draft, or while it is told off: steps are fewer all the same."""
+    told = signals(chat(10), pods=4, running=40.0, path_acceptance=COPIED, draft_time=None)
+    plain = replace(told, path_acceptance=())
+    off = [observation(each, targets=4, drafts=0, speculating=False) for each in (told, plain)]
+    with_ngrams, without = (decided(each).target_replicas for each in off)
+    assert with_ngrams < without
+
+
 def test_the_targets_stop_asking_before_the_drafts_go() -> None:
     world = World(policy=EAGER, accepted=WORTHLESS)
     world.run(STABLE_S + 120, chat(3))
