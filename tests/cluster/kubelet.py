@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import ssl
 import threading
 import time
 from contextlib import ExitStack
@@ -13,8 +12,9 @@ from types import TracebackType
 from typing import Any
 
 import httpx
-import yaml
 from support.pod_pages import FakeDraft, FakeTarget, Load, answering
+
+from cluster.access import access
 
 OURS = "app.kubernetes.io/managed-by=outrider-operator"
 PORTS = {"target": 8000, "draft": 9400}
@@ -48,12 +48,8 @@ class Kubelet:
     """Gives every pod an address, has it answer there, and says that it is ready."""
 
     def __init__(self, kubeconfig: Path, namespace: str) -> None:
-        content = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
-        cluster, user = content["clusters"][0]["cluster"], content["users"][0]["user"]
         self._client = httpx.Client(
-            base_url=cluster["server"],
-            headers={"Authorization": f"Bearer {user['token']}"},
-            verify=ssl.create_default_context(cafile=cluster["certificate-authority"]),
+            **access(kubeconfig),
         )
         self._namespace = namespace
         self._running = ExitStack()

@@ -5,13 +5,12 @@ the Services and their Endpoints.
 from __future__ import annotations
 
 import signal
-import ssl
 from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
 
+from cluster.access import access
 from cluster.addresses import DOMAIN, NODE
 from cluster.programs import Programs
 
@@ -45,12 +44,8 @@ class Names:
 
     def __init__(self, programs: Programs, kubeconfig: Path, folder: Path) -> None:
         """kubeconfig: of who may list Services and Endpoints."""
-        content = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
-        cluster, user = content["clusters"][0]["cluster"], content["users"][0]["user"]
         self._client = httpx.Client(
-            base_url=cluster["server"],
-            headers={"Authorization": f"Bearer {user['token']}"},
-            verify=ssl.create_default_context(cafile=cluster["certificate-authority"]),
+            **access(kubeconfig),
             trust_env=False,
         )
         self._programs = programs

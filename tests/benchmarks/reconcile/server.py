@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import ssl
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
+from cluster.access import access
 
 MANAGED = "app.kubernetes.io/managed-by=outrider-operator"
 MODELS = "/apis/outrider.dev/v1alpha1"
@@ -26,12 +25,8 @@ class Server:
     """As its administrator."""
 
     def __init__(self, kubeconfig: Path) -> None:
-        content = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
-        cluster, user = content["clusters"][0]["cluster"], content["users"][0]["user"]
         self._client = httpx.AsyncClient(
-            base_url=cluster["server"],
-            headers={"Authorization": f"Bearer {user['token']}"},
-            verify=ssl.create_default_context(cafile=cluster["certificate-authority"]),
+            **access(kubeconfig),
             timeout=60,
             limits=httpx.Limits(max_connections=None),
         )
