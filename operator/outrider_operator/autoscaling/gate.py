@@ -46,7 +46,7 @@ def initial(speculating: bool, now_s: float) -> GateState:
 def judged(state: GateState, evidence: Evidence, policy: Policy, now_s: float) -> tuple[GateState, Reason]:
     """Opens or closes the gate, or leaves it, and says why."""
     if policy.always:
-        text = f"On: speculation.mode is Always; the gain is {_gain(evidence.measured or evidence.estimated)}."
+        text = f"On: speculation.mode is Always; the draft's gain is {_gain(evidence.measured or evidence.estimated)}."
         return (state if state.open else _opened(state, FIRST_BACKOFF_S, now_s)), Reason("speculation", "Always", text)
     if evidence.idle:
         text = f"{_stands(state)}: nothing is generated to judge it by."
@@ -66,15 +66,15 @@ def _while_open(state: GateState, evidence: Evidence, policy: Policy, now_s: flo
     # What was measured is with whatever trees the targets chose; the estimate only stands in for it.
     gain = evidence.measured if evidence.measured is not None else evidence.estimated
     if gain is None or not evidence.drafting:
-        what = "no draft's trees are verified yet" if not evidence.drafting else "the gain is not known yet"
+        what = "no draft's trees are verified yet" if not evidence.drafting else "the draft's gain is not known yet"
         return replace(state, other_since_s=None), Reason("speculation", "Waiting", f"On: {what}.")
     least = policy.min_goodput_gain
     if gain >= least:
-        text = f"On: the gain is {gain:.2f}, at least {least:.2f} is asked for."
+        text = f"On: the draft's gain is {gain:.2f}, at least {least:.2f} is asked for."
         return replace(state, other_since_s=None), Reason("speculation", "Pays", text)
     since_s = now_s if state.other_since_s is None else state.other_since_s
     state = replace(state, other_since_s=since_s)
-    below = f"the gain is {gain:.2f}, below {least:.2f} for {seconds(now_s - since_s)}"
+    below = f"the draft's gain is {gain:.2f}, below {least:.2f} for {seconds(now_s - since_s)}"
     if now_s - since_s < STABLE_S:
         return state, Reason("speculation", "BelowGain", f"On: {below}; off after {seconds(STABLE_S)}.")
     if not _may_flip(state, now_s):
@@ -93,14 +93,14 @@ def _while_closed(state: GateState, evidence: Evidence, policy: Policy, now_s: f
     began_s = now_s if state.other_since_s is None else state.other_since_s
     since_s = began_s if pays else None
     state = replace(state, other_since_s=since_s)
-    found = f"the gain is estimated at {_gain(gain)}, {needed:.2f} is needed to go on"
+    found = f"the draft's gain is estimated at {_gain(gain)}, {needed:.2f} is needed to go on"
     # A flip is kept in reserve to take this one back.
     if not _may_flip(state, now_s, reserve=1):
         return state, Reason("speculation", "TooManyFlips", f"Off: {_flipped(state, now_s)}; {found}.")
     if since_s is not None and now_s - since_s >= STABLE_S:
         opened = _opened(state, FIRST_BACKOFF_S, now_s)
         return opened, Reason(
-            "speculation", "PaysAgain", f"On: the gain is estimated at {_gain(gain)} since the load changed."
+            "speculation", "PaysAgain", f"On: the draft's gain is estimated at {_gain(gain)} since the load changed."
         )
     waited_s = now_s - state.since_s
     if waited_s >= state.backoff_s:
