@@ -61,7 +61,7 @@ def speculation_active(speaking: Speaking) -> Finding | None:
     if speaking.targets == 0:
         return None
     if speaking.allowed == 0:
-        said = "the targets are told not to ask: the draft does not pay just now; status.scalingDecisions has the figures"
+        said = "the targets are told not to ask: the draft does not pay now; status.scalingDecisions has the figures"
         return Finding(SPECULATION_ACTIVE, "False", "Stopped", said)
     if speaking.connected < speaking.targets:
         return Finding(SPECULATION_ACTIVE, "False", "NotConnected", "not every target speaks with a draft")
