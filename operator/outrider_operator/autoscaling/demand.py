@@ -26,9 +26,8 @@ LEAST_VARIATION = 0.6
 # Pods that are there within a window of the signals need no room for waves; those that take so long all of it.
 SLOW_START_S = 180.0
 # Of a rise so much goes on: rises end, and who takes them to go on overshoots (Gardner's damped trend).
-DAMPING = 0.5
-# A load within so much of that of a window ago is the same load.
-STEADY = 0.25
+DAMPING = 0.5  # A load that grows by more within a window is a burst.
+BURST = 0.25
 
 NOTHING = Load()
 
@@ -79,17 +78,19 @@ def soon(samples: tuple[Demand, ...], ahead_s: float, apart_s: float) -> Load:
     return last.load.with_(rise.times(DAMPING * ahead_s / apart_s), add)
 
 
-def steady(samples: tuple[Demand, ...], window_s: float) -> bool:
-    """Whether the load of this window is that of the window before."""
+def comparable(samples: tuple[Demand, ...], window_s: float) -> bool:
+    """Whether what this window's requests met is owed to this window's load: it began with no queue, and the load was
+    not much less before, for a mean says little of a burst.
+    """
     now, before = samples[-1], _at(samples, samples[-1].at_s - window_s, window_s)
-    if before is None:
+    if before is None or before.saturated:
         return False
     pairs = (
         (now.load.requests, before.load.requests),
         (now.load.prompt_tokens, before.load.prompt_tokens),
         (now.load.generated_tokens, before.load.generated_tokens),
     )
-    return all(abs(one - other) <= STEADY * other for one, other in pairs)
+    return all(one <= (1 + BURST) * other for one, other in pairs)
 
 
 def with_backlog(load: Load, queue: float, capacity: float, start_s: float) -> Load:

@@ -138,18 +138,18 @@ class Sizing:
         ]
 
 
-def sizing(policy: Policy, pace: Pace | None, signals: Signals, load: Load, settled: bool) -> Sizing:
-    """By what was measured under the measured load, and where settled (these pods were there all the time) corrected by
-    the latencies that were measured.
+def sizing(policy: Policy, pace: Pace | None, signals: Signals, load: Load, theirs: bool) -> Sizing:
+    """By what was measured under the measured load. theirs: the latencies are owed to these pods and this load alone,
+    and correct the model.
     """
     ttft = None if policy.ttft_p95_s is None else Latency("TTFT", policy.ttft_p95_s, measured_s=signals.ttft_p95_s)
     itl = None if policy.itl_p95_s is None else Latency("ITL", policy.itl_p95_s, measured_s=signals.itl_p95_s)
     if pace is None:
         return Sizing(None, signals, ttft, itl)
     idle, now = pace.predict(load.times(IDLE)), pace.predict(load.over(signals.pods))
-    ttft = ttft and _calibrated(ttft, idle.ttft_p95_s, now.ttft_p95_s, settled)
-    itl = itl and _calibrated(itl, idle.itl_p95_s, now.itl_p95_s, settled)
-    if itl and settled and signals.itl_mean_s is not None:
+    ttft = ttft and _calibrated(ttft, idle.ttft_p95_s, now.ttft_p95_s, theirs)
+    itl = itl and _calibrated(itl, idle.itl_p95_s, now.itl_p95_s, theirs)
+    if itl and theirs and signals.itl_mean_s is not None:
         # The goal is for requests. Gaps of one request even out, so their own p95 says less of it than their mean.
         itl = replace(itl, measured_s=None, factor=correction(signals.itl_mean_s, now.itl_s))
     beyond = tuple(goal.name for goal in (ttft, itl) if goal and goal.idle_s >= goal.goal_s)
@@ -162,8 +162,8 @@ def sizing(policy: Policy, pace: Pace | None, signals: Signals, load: Load, sett
     )
 
 
-def _calibrated(goal: Latency, idle_s: float, predicted_s: float, settled: bool) -> Latency:
-    measured_s = goal.measured_s if settled else None
+def _calibrated(goal: Latency, idle_s: float, predicted_s: float, theirs: bool) -> Latency:
+    measured_s = goal.measured_s if theirs else None
     return replace(goal, idle_s=idle_s, measured_s=measured_s, factor=correction(measured_s, predicted_s))
 
 

@@ -6,7 +6,7 @@ import math
 
 from outrider_operator.autoscaling.behavior import tolerated
 from outrider_operator.autoscaling.decision import Reason
-from outrider_operator.autoscaling.demand import likely, queued, soon, steady, with_backlog
+from outrider_operator.autoscaling.demand import comparable, likely, queued, soon, with_backlog
 from outrider_operator.autoscaling.estimate import Load, Pace
 from outrider_operator.autoscaling.history import History
 from outrider_operator.autoscaling.observation import Observation, Pods, Signals
@@ -33,10 +33,11 @@ def wished_targets(
     """
     there, window_s, behavior = observation.target, signals.window_s, policy.target.behavior
     ready_since_s = history.target.ready_since_s
-    # What was measured is held against these pods only under a load that they had for all of the window.
-    same_pods = not there.starting and ready_since_s is not None and now_s - ready_since_s >= window_s
-    settled = same_pods and steady(history.demand, window_s)
-    size = sizing(policy, pace, signals, history.demand[-1].load, settled)
+    # What was measured is held against those that are ready only if they were all the window. Those that start changed
+    # nothing yet, and in a surge there is hardly a moment without some.
+    same_pods = ready_since_s is not None and now_s - ready_since_s >= window_s
+    theirs = same_pods and comparable(history.demand, window_s)
+    size = sizing(policy, pace, signals, history.demand[-1].load, theirs)
     start_s = START_S if history.starts.start_s is None else history.starts.start_s
     serving = max(1, there.ready + there.starting)
     load = soon(history.demand, start_s, max(window_s, start_s / 2)).with_(likely(history.demand, start_s), max)

@@ -80,13 +80,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Played:
-    """A case and what came of it. tried: of HPA and KPA, all that they were set to."""
+    """A case and what came of it. at_once: the fewest targets, asked for at the first look, that are within the SLO as
+    often as Outrider; at_most: as many as there may be. tried: of HPA and KPA, all that they were set to.
+    """
 
     case: Case
     requests: int
     length_s: float
     start_replicas: int
     policies: dict[str, Row]
+    at_once: Row
+    at_most: Row
     tried: dict[str, tuple[Row, ...]]
 
 
@@ -124,6 +128,8 @@ def play(case: Case, seed: int, picture: Path | None) -> Played:
         length_s=trace[-1].arrival_s,
         start_replicas=contest.start,
         policies={name: Row.of(result) for name, result in results.items()},
+        at_once=Row.of(contest.best_at_once(ours.figures.slo)),
+        at_most=Row.of(contest.at_once(MOST_REPLICAS)),
         tried={name: tuple(map(Row.of, found)) for name, found in tried.items()},
     )
 

@@ -13,6 +13,7 @@ from benchmarks.autoscale.cases import GOALS, MOST_REPLICAS, UTILIZATION, Played
 from benchmarks.tables import mark
 
 Json = dict[str, Any]
+RATIOS = ("of the best other", "of fixed", "flips")
 OURS, FIXED, OTHERS = "outrider", "fixed_best", ("hpa", "kpa")
 OF_OTHERS, OF_FIXED, FLIPS_AN_HOUR = 0.85, 1.10, 4.0
 
@@ -45,6 +46,8 @@ def _run(played: Played) -> Json:
         "length_s": played.length_s,
         "start_replicas": played.start_replicas,
         "policies": {name: asdict(row) for name, row in played.policies.items()},
+        "at_once": asdict(played.at_once),
+        "at_most": asdict(played.at_most),
         "tried": {name: [asdict(row) for row in rows] for name, rows in played.tried.items()},
     }
 
@@ -113,12 +116,14 @@ def show(console: Console, content: Json) -> None:
 def _policies(runs: Sequence[Json]) -> Table:
     table = Table(title="Within SLO / GPU-hours", title_justify="left")
     table.add_column("trace", no_wrap=True)
-    for head in (OURS, *OTHERS, "fixed, hindsight", "of the best other", "of fixed", "flips"):
+    for head in (OURS, *OTHERS, "fixed, hindsight", "at once, hindsight", "all at once", *RATIOS):
         table.add_column(head, justify="right")
     for run in runs:
         table.add_row(
             name(run),
             *(_cell(run["policies"][policy]) for policy in (OURS, *OTHERS, FIXED)),
+            _cell(run["at_once"]),
+            f"{run['at_most']['slo']:.1%}",
             f"{hours_over_others(run):.2f}",
             f"{hours_over_fixed(run):.2f}",
             str(run["policies"][OURS]["flips"]),

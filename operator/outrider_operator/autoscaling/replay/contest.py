@@ -63,14 +63,27 @@ class Contest:
 
     def best_fixed(self, slo: float) -> Result:
         """In hindsight: the fewest targets that reach such an attainment; where none does, the fewest that reach the
-        best there is. More targets are taken never to be worse.
+        best there is.
         """
-        low, high = self.policy.target.least, self.policy.target.most
-        best = self.fixed(high)
+        return self._fewest(slo, self.policy.target.least, self.fixed)
+
+    def at_once(self, replicas: int) -> Result:
+        """From the same start as the policies, and so many asked for at the first look: nothing has them sooner."""
+        setting = "1 target at once" if replicas == 1 else f"{replicas} targets at once"
+        return self._run("at_once", setting, Fixed(replicas), self.start)
+
+    def best_at_once(self, slo: float) -> Result:
+        """In hindsight: what best_fixed is, had it to start its pods as the policies have."""
+        return self._fewest(slo, self.start, self.at_once)
+
+    def _fewest(self, slo: float, least: int, run: Callable[[int], Result]) -> Result:
+        """More targets are taken never to be worse."""
+        low, high = least, self.policy.target.most
+        best = run(high)
         wanted = min(slo, best.figures.slo)
         while low < high:
             middle = (low + high) // 2
-            tried = self.fixed(middle)
+            tried = run(middle)
             if tried.figures.slo >= wanted:
                 best, high = tried, middle
             else:

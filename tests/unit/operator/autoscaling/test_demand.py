@@ -8,11 +8,11 @@ import pytest
 from outrider_operator.autoscaling.demand import (
     LASTING_S,
     SLOW_START_S,
+    comparable,
     likely,
     queued,
     sampled,
     soon,
-    steady,
     with_backlog,
 )
 from outrider_operator.autoscaling.estimate import Load
@@ -114,8 +114,11 @@ def test_more_may_come_where_minutes_differed_more() -> None:
     assert likely(asked(*[0.0, 4.0] * 5), SLOW_START_S).requests == pytest.approx(2 * (1 + 1.645))
 
 
-def test_a_load_is_steady_that_a_window_ago_was_about_the_same() -> None:
-    assert steady(asked(4, 4, 4.8), 60.0)
-    assert not steady(asked(4, 4, 6), 60.0)
-    assert not steady(asked(4, 4, 2), 60.0)
-    assert not steady(asked(4), 60.0)
+def test_what_a_window_s_requests_met_is_owed_to_its_load_if_nothing_came_before() -> None:
+    full = Demand(0.0, chat(4), queued=30.0, saturated=True)
+    assert comparable(asked(4, 4, 4.8), 60.0)
+    assert comparable(asked(4, 4, 2), 60.0), "more than this load was borne"
+    assert not comparable(asked(4, 4, 6), 60.0), "a burst"
+    assert not comparable(asked(4), 60.0), "nothing is known of the time before"
+    assert not comparable((full, Demand(60.0, chat(4))), 60.0), "a queue from before"
+    assert comparable((*asked(4), replace(full, at_s=50.0), Demand(60.0, chat(4))), 60.0), "a queue of its own"

@@ -113,6 +113,12 @@ def test_latencies_measured_before_the_new_pods_were_ready_are_not_held_against_
     assert decided(late, history=after(late, since_s=NOW_S - 40.0)).target_replicas == 4
 
 
+def test_what_the_ready_ones_do_is_believed_while_others_start() -> None:
+    """A surge has one start after another; those that do not answer yet have no part in what was measured."""
+    late = four(14.0, ttft_p95_s=8.0)
+    assert decided(late, pods=Pods(5, 4, 1)).target_replicas > decided(four(14.0), pods=Pods(5, 4, 1)).target_replicas
+
+
 def test_latencies_of_a_burst_are_not_taken_for_the_engine_s() -> None:
     """A minute ago half as much was asked: what waited in between says nothing of how four targets bear this load."""
     late = four(14.0, ttft_p95_s=8.0)

@@ -96,6 +96,16 @@ def test_in_hindsight_it_is_the_fewest_that_are_as_good() -> None:
     assert contest(same(2, 100, 10), most=16).best_fixed(1.0).setting == "1 target"
 
 
+def test_what_is_asked_for_at_once_has_to_start_first() -> None:
+    """A prompt of a second and a half each second for ten minutes: two targets bear that, and one falls behind."""
+    fight = contest(same(600, 12000, 1, every_s=1.0))
+    asked = fight.at_once(2)
+    assert [asked.outcome.samples[at].targets_ready for at in (0, -1)] == [1, 2]
+    assert asked.figures.slo < fight.fixed(2).figures.slo
+    assert fight.best_at_once(asked.figures.slo).setting == "2 targets at once"
+    assert fight.best_at_once(0.0).setting == "1 target at once", "never fewer than it starts with"
+
+
 def test_every_policy_begins_with_as_many() -> None:
     fight = replace(contest(same(40, 800, 50, every_s=2.0)), start=3)
     for found in (fight.hpa(0.7), fight.kpa(0.7), fight.outrider()):
