@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from operator import add, sub
+from statistics import median_low
 
-from outrider_operator.autoscaling.estimate import P95_OF_NORMAL, Load
+from outrider_operator.autoscaling.estimate import P95_OF_NORMAL, Load, Pace, correction
 from outrider_operator.autoscaling.history import Demand
 from outrider_operator.autoscaling.observation import Signals
 
@@ -28,6 +29,8 @@ SLOW_START_S = 180.0
 # Of a rise so much goes on: rises end, and who takes them to go on overshoots (Gardner's damped trend).
 DAMPING = 0.5  # A load that grows by more within a window is a burst.
 BURST = 0.25
+# Windows that have to agree before bursts are taken for the nature of this traffic.
+REPEATED = 2
 
 NOTHING = Load()
 
@@ -54,7 +57,7 @@ def sampled(past: tuple[Demand, ...], signals: Signals, now_s: float) -> tuple[D
     )
     if saturated:
         asked = _usually(kept, asked, queue, signals.window_s, now_s)
-    return (*kept, Demand(now_s, asked, queue, saturated))
+    return (*kept, Demand(now_s, asked, queue, saturated, signals.pods, signals.ttft_p95_s))
 
 
 def likely(samples: tuple[Demand, ...], start_s: float) -> Load:
@@ -91,6 +94,23 @@ def comparable(samples: tuple[Demand, ...], window_s: float) -> bool:
         (now.load.generated_tokens, before.load.generated_tokens),
     )
     return all(one <= (1 + BURST) * other for one, other in pairs)
+
+
+def lateness(samples: tuple[Demand, ...], pace: Pace, window_s: float) -> float:
+    """How many times as long as the model says the first tokens took in the windows of the last minutes, in the lower
+    middle of them; 1 where there are too few. One window says nothing of the next, but traffic that comes in bursts
+    does so again, and queues longer than independent arrivals would.
+    """
+    found, last_s = [], math.inf
+    for sample in reversed(samples):
+        if sample.at_s > last_s - window_s or not sample.ttft_p95_s or sample.load.requests <= 0:
+            continue
+        window = [each for each in samples if sample.at_s - window_s <= each.at_s <= sample.at_s]
+        if all(each.pods == sample.pods > 0 for each in window):
+            predicted = pace.predict(sample.load.over(sample.pods))
+            found.append(correction(sample.ttft_p95_s, predicted.ttft_p95_s))
+            last_s = sample.at_s
+    return median_low(found) if len(found) >= REPEATED else 1.0
 
 
 def with_backlog(load: Load, queue: float, capacity: float, start_s: float) -> Load:

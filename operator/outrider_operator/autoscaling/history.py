@@ -46,13 +46,16 @@ class RoleHistory:
 @dataclass(frozen=True)
 class Demand:
     """What clients asked of all targets together in the window that ended at `at_s`, how many were queued then,
-    and whether that was so many that what was served tells nothing of what was asked.
+    and whether that was so many that what was served tells nothing of what was asked. pods: that served it.
+    ttft_p95_s: as it was measured.
     """
 
     at_s: float
     load: Load
     queued: float = 0.0
     saturated: bool = False
+    pods: int = 0
+    ttft_p95_s: float | None = None
 
 
 @dataclass(frozen=True)

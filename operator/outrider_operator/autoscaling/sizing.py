@@ -138,9 +138,9 @@ class Sizing:
         ]
 
 
-def sizing(policy: Policy, pace: Pace | None, signals: Signals, load: Load, theirs: bool) -> Sizing:
+def sizing(policy: Policy, pace: Pace | None, signals: Signals, load: Load, theirs: bool, bursts: float) -> Sizing:
     """By what was measured under the measured load. theirs: the latencies are owed to these pods and this load alone,
-    and correct the model.
+    and correct the model; where they are not, TTFT is corrected by what it has been lately (bursts), to more only.
     """
     ttft = None if policy.ttft_p95_s is None else Latency("TTFT", policy.ttft_p95_s, measured_s=signals.ttft_p95_s)
     itl = None if policy.itl_p95_s is None else Latency("ITL", policy.itl_p95_s, measured_s=signals.itl_p95_s)
@@ -148,6 +148,8 @@ def sizing(policy: Policy, pace: Pace | None, signals: Signals, load: Load, thei
         return Sizing(None, signals, ttft, itl)
     idle, now = pace.predict(load.times(IDLE)), pace.predict(load.over(signals.pods))
     ttft = ttft and _calibrated(ttft, idle.ttft_p95_s, now.ttft_p95_s, theirs)
+    if ttft and not theirs:
+        ttft = replace(ttft, factor=max(1.0, bursts))
     itl = itl and _calibrated(itl, idle.itl_p95_s, now.itl_p95_s, theirs)
     if itl and theirs and signals.itl_mean_s is not None:
         # The goal is for requests. Gaps of one request even out, so their own p95 says less of it than their mean.

@@ -6,7 +6,7 @@ import math
 
 from outrider_operator.autoscaling.behavior import tolerated
 from outrider_operator.autoscaling.decision import Reason
-from outrider_operator.autoscaling.demand import comparable, likely, queued, soon, with_backlog
+from outrider_operator.autoscaling.demand import comparable, lateness, likely, queued, soon, with_backlog
 from outrider_operator.autoscaling.estimate import Load, Pace
 from outrider_operator.autoscaling.history import History
 from outrider_operator.autoscaling.observation import Observation, Pods, Signals
@@ -37,7 +37,8 @@ def wished_targets(
     # nothing yet, and in a surge there is hardly a moment without some.
     same_pods = ready_since_s is not None and now_s - ready_since_s >= window_s
     theirs = same_pods and comparable(history.demand, window_s)
-    size = sizing(policy, pace, signals, history.demand[-1].load, theirs)
+    bursts = 1.0 if pace is None else lateness(history.demand, pace, window_s)
+    size = sizing(policy, pace, signals, history.demand[-1].load, theirs, bursts)
     start_s = START_S if history.starts.start_s is None else history.starts.start_s
     serving = max(1, there.ready + there.starting)
     load = soon(history.demand, start_s, max(window_s, start_s / 2)).with_(likely(history.demand, start_s), max)

@@ -9,6 +9,7 @@ from outrider_operator.autoscaling.demand import (
     LASTING_S,
     SLOW_START_S,
     comparable,
+    lateness,
     likely,
     queued,
     sampled,
@@ -17,7 +18,7 @@ from outrider_operator.autoscaling.demand import (
 )
 from outrider_operator.autoscaling.estimate import Load
 from outrider_operator.autoscaling.history import Demand
-from unit.operator.autoscaling.world import CHAT, TICK_S, chat, signals
+from unit.operator.autoscaling.world import CHAT, PACE, TICK_S, chat, signals
 
 
 def asked(*requests: float, every_s: float = 60.0) -> tuple[Demand, ...]:
@@ -122,3 +123,26 @@ def test_what_a_window_s_requests_met_is_owed_to_its_load_if_nothing_came_before
     assert not comparable(asked(4), 60.0), "nothing is known of the time before"
     assert not comparable((full, Demand(60.0, chat(4))), 60.0), "a queue from before"
     assert comparable((*asked(4), replace(full, at_s=50.0), Demand(60.0, chat(4))), 60.0), "a queue of its own"
+
+
+def served(*ttft_s: float | None, pods: int = 4, every_s: float = 60.0) -> tuple[Demand, ...]:
+    """As many windows one after another, of four targets' quiet load."""
+    return tuple(Demand(at * every_s, chat(8.0), pods=pods, ttft_p95_s=each) for at, each in enumerate(ttft_s))
+
+
+def test_bursts_that_come_again_are_the_nature_of_the_traffic() -> None:
+    expected_s = PACE.predict(chat(8.0).over(4)).ttft_p95_s
+    twice = served(2 * expected_s, 3 * expected_s)
+    assert lateness(twice, PACE, 60.0) == pytest.approx(2.0), "the lower of two"
+    assert lateness(served(3 * expected_s, 3 * expected_s, expected_s), PACE, 60.0) == pytest.approx(3.0)
+    assert lateness(served(9 * expected_s), PACE, 60.0) == 1.0, "one burst says nothing of the next"
+    idle = Demand(30.0, Load(), pods=4)
+    assert lateness((twice[0], idle, twice[1]), PACE, 60.0) == pytest.approx(2.0), "nor does a lull"
+
+
+def test_windows_that_overlap_or_that_other_pods_served_too_are_not_counted() -> None:
+    expected_s = PACE.predict(chat(8.0).over(4)).ttft_p95_s
+    late = (3 * expected_s,) * 4
+    assert lateness(served(*late, every_s=15.0), PACE, 60.0) == 1.0, "one minute is one window"
+    assert lateness((*served(late[0]), *served(*late, pods=5)[1:2]), PACE, 60.0) == 1.0
+    assert lateness(served(None, 3 * expected_s, None), PACE, 60.0) == 1.0

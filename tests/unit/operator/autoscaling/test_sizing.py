@@ -125,6 +125,15 @@ def test_latencies_of_a_burst_are_not_taken_for_the_engine_s() -> None:
     assert decided(late, history=after(late, share=0.5)).target_replicas == 4
 
 
+def test_bursts_that_come_again_are() -> None:
+    """Two minutes of twenty times the latency, each after a lull: so it will be the next time."""
+    late = four(14.0, ttft_p95_s=8.0)
+    lull, burst = after(late, share=0.5).demand[0], Demand(NOW_S - 120.0, chat(14.0), pods=4, ttft_p95_s=8.0)
+    again = replace(after(late), demand=(burst, replace(lull, pods=4)))
+    assert decided(late, history=replace(again, demand=again.demand[1:])).target_replicas == 4
+    assert decided(late, history=again).target_replicas > 4
+
+
 def test_pods_that_start_count_as_idle_for_more() -> None:
     """3 ready and 2 starting are five for a load that needs five."""
     told = signals(chat(20.0), pods=3)
