@@ -5,6 +5,7 @@ two where only our own code has changed. `python -m cluster.images` says where t
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from cluster import images_contents
@@ -27,7 +28,7 @@ def folder() -> Path:
 def image_archives() -> list[Path]:
     """The operator's image and that of draft and target, as docker archives. Raises NoCluster."""
     archives = {recipe: _archive(recipe) for recipe in RECIPES}
-    missing = [recipe for recipe, archive in archives.items() if not archive.is_file()]
+    missing = {recipe: archive for recipe, archive in archives.items() if not archive.is_file()}
     if missing:
         _build(missing)
     return list(archives.values())
@@ -37,26 +38,29 @@ def _archive(recipe: Recipe) -> Path:
     return folder() / f"{recipe.name}-{recipe.digest(base_name())}.tar"
 
 
-def _build(recipes: list[Recipe]) -> None:
+def _build(missing: Mapping[Recipe, Path]) -> None:
     install_tools()
     buildah = Buildah(folder() / "buildah")
     _say(f"the base, {base_name()}")
     ensure_base(buildah)
     _say("wheels")
     wheels = get_wheels(folder(), RECIPES)
-    for recipe in recipes:
+    for recipe, archive in missing.items():
         _say(recipe.tag)
-        _build_one(buildah, recipe, wheels)
+        build_one(buildah, recipe, wheels, archive)
 
 
-def _build_one(buildah: Buildah, recipe: Recipe, wheels: Path) -> None:
-    """The stage that takes long has a name of its own, by which it outlives the image."""
+def build_one(buildah: Buildah, recipe: Recipe, wheels: Path, archive: Path) -> None:
+    """The stage that takes long has a name of its own, by which it outlives the image. Raises NoCluster where somebody
+    edits what the image is made of meanwhile: an archive has the name of just the files that are in it.
+    """
     arguments = {"BASE": base_name(), "VERSION": recipe.version, **ARGUMENTS}
     image, standing_on = f"localhost/{recipe.tag}", f"localhost/{recipe.name}-{STAGE}"
     given = (recipe.containerfile, recipe.root, arguments, {wheels: PLACE})
     buildah.build(standing_on, *given, stage=STAGE)
     buildah.build(image, *given)
-    archive = _archive(recipe)
+    if _archive(recipe) != archive:
+        raise NoCluster(f"files of {recipe.tag} were changed while it was built; build it again")
     for old in folder().glob(f"{recipe.name}-*.tar"):
         old.unlink()
     buildah.save(image, archive, recipe.tag)

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cluster import images
+from cluster.errors import NoCluster
+from cluster.images_buildah import Buildah
 from cluster.images_recipe import RECIPES, Recipe
 
 BASE = "localhost/base:1"
@@ -23,6 +26,15 @@ plot = ["matplotlib"]
 
 [project.scripts]
 serve = "package.main:main"
+"""
+
+# `buildah … push … IMAGE docker-archive:FILE:TAG`, and nothing else that it does.
+SAVE = """
+for last; do :; done
+case "$last" in docker-archive:*)
+  last="${last#docker-archive:}"
+  echo image > "${last%%:*}"
+esac
 """
 
 
@@ -75,3 +87,25 @@ def test_pip_is_asked_for_what_runs_what_builds_and_the_extras(recipe: Recipe) -
 def test_ours_are_two_images_of_one_version(look: Callable[[Recipe], str]) -> None:
     operator, serving = (look(each) for each in RECIPES)
     assert operator.replace("operator", "serving") == serving
+
+
+@pytest.mark.parametrize("edited", [True, False])
+def test_an_archive_has_the_name_of_just_the_files_that_are_in_it(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edited: bool
+) -> None:
+    """While the image is built somebody writes a line, or nobody does."""
+    tool = tmp_path / "bin" / "buildah"
+    tool.parent.mkdir()
+    edit = f"echo '# more' >> {recipe.root / 'serving' / 'package' / 'main.py'}" if edited else ""
+    tool.write_text(f"#!/bin/sh\n{edit}\n{SAVE}")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tool.parent), prepend=":")
+    monkeypatch.setattr(images, "base_name", lambda: BASE)
+    monkeypatch.setattr(images, "folder", lambda: tmp_path)
+    archive = tmp_path / f"served-{recipe.digest(BASE)}.tar"
+    if edited:
+        with pytest.raises(NoCluster, match=r"files of served:1\.2\.3 were changed"):
+            images.build_one(Buildah(tmp_path / "buildah"), recipe, tmp_path, archive)
+    else:
+        images.build_one(Buildah(tmp_path / "buildah"), recipe, tmp_path, archive)
+    assert archive.exists() is not edited
