@@ -18,7 +18,7 @@ from outrider_serving.engine.step_time import StepTime
 @dataclass(frozen=True)
 class Selection:
     """nodes: the kept nodes of each sequence's tree. expected_tokens: what the step will emit. predicted_s:
-    what it will take.
+    what it will take, the reading of prompts left out.
     """
 
     nodes: tuple[tuple[int, ...], ...]
@@ -49,13 +49,14 @@ def select(
     paths: for each sequence, the probability of each node's path. In the order of probability (a child is never
     ahead of its parent) the number of nodes is taken at which expected tokens per second are most:
 
-        argmax over n of  (B + sum of the n best P(path)) / (T(B + prompt + n) + spent)
+        argmax over n of  (B + sum of the n best P(path)) / (T(B) + T(B + prompt + n) - T(B + prompt) + spent)
 
     which is the marginal rule P > (dT/dn) E / T where T is a straight line, and right where it has steps.
     `prompt_tokens` are read in the same step: beside them a node costs what a token of them does, however little it
-    costs alone. `spent_s` is what the step has already spent on drafting. At most `max_nodes` a sequence, none of
-    probability 0, and of several sequences none at all where the best number would not pay if it cost COST_MARGIN
-    times as much; `force` takes all of those.
+    costs alone. A token is worth no more for them, though it comes from a longer step: what it saves is a plain step's
+    share, for the prompts have to be read all the same. `spent_s` is what the step has already spent on drafting. At
+    most `max_nodes` a sequence, none of probability 0, and of several sequences none at all where the best number would
+    not pay if it cost COST_MARGIN times as much; `force` takes all of those.
     """
     sequences = len(paths)
     ranked = sorted(
@@ -73,6 +74,7 @@ def select(
     expected = sequences + np.cumsum([0.0] + [-negative for negative, _, _ in allowed])
     rows = sequences + prompt_tokens + np.arange(len(allowed) + 1, dtype=np.float64)
     seconds = step_time.predict(rows, sequences)
+    seconds += step_time.of(sequences, sequences) - seconds[0]
     goodput = expected / (seconds + spent_s)
     best = int(np.argmax(goodput))
     margin = COST_MARGIN - 1 if sequences > 1 else 0.0
@@ -88,6 +90,9 @@ def select(
 
 MISSES_TO_REST = 2
 FIRST_REST_STEPS = 16
+# What a probe has lost is to be so little of the rest that follows: a draft that reads on in long sequences loses more
+# of a step than one that guesses a token.
+MOST_LOST_SHARE = 0.02
 # A probe of a few steps that loses a third costs less than half a per cent of such a rest.
 LONGEST_REST_STEPS = 256
 # The last few dozen steps that asked decide: a run of bad luck within one answer does not stop drafting, a change of
@@ -110,6 +115,8 @@ class DraftGate:
     def __init__(self, first_gain: float = FIRST_GAIN) -> None:
         self._prior_gain = first_gain
         self._plain_s = self._spent_s = 0.0
+        self._lost_s = 0.0
+        self._plain_step_s = math.inf
         self._misses = 0
         self._rest_steps = FIRST_REST_STEPS
         self._resting = 0
@@ -139,6 +146,9 @@ class DraftGate:
             self._plain_s = self._prior_gain * self._spent_s
         self._plain_s = FADE * self._plain_s + plain_s
         self._spent_s = FADE * self._spent_s + spent_s
+        self._lost_s = max(0.0, self._lost_s + spent_s - plain_s)
+        # A step in which nothing was accepted takes as long for its tokens as a plain one.
+        self._plain_step_s = min(self._plain_step_s, plain_s)
         self._misses = 0 if answered else self._misses + 1
         if self.gain < 1.0 or self._misses >= MISSES_TO_REST:
             self._rest()
@@ -146,7 +156,9 @@ class DraftGate:
             self._rest_steps = FIRST_REST_STEPS
 
     def _rest(self) -> None:
-        self._resting = self._rest_steps
+        lost_steps = self._lost_s / self._plain_step_s
+        self._resting = min(max(self._rest_steps, math.ceil(lost_steps / MOST_LOST_SHARE)), LONGEST_REST_STEPS)
+        self._lost_s, self._plain_step_s = 0.0, math.inf
         self._rest_steps = min(2 * self._rest_steps, LONGEST_REST_STEPS)
         self._misses = 0
         # A probe after the rest: a few steps decide whether it goes on.
@@ -160,17 +172,29 @@ class DraftGates:
     One switch for all loads would go on drafting for dozens of steps after a surge, and rest for as many after it.
     """
 
-    def __init__(self) -> None:
+    # Of a tree, its root included: so many rows a sequence are what a step is compared with that has one of each.
+    ROWS = 4
+
+    def __init__(self, step_time: StepTime) -> None:
+        self._step_time = step_time
         self._gates: dict[int, DraftGate] = {}
 
     def at(self, sequences: int) -> DraftGate:
-        """The gate for a batch of so many. A load not seen yet starts from what the nearest lighter one earns."""
+        """The gate for a batch of so many. A load not seen yet starts from what the nearest lighter one earns, by as
+        much less as rows are dearer there: to find out, a draft has to read all prompts.
+        """
         load = sequences.bit_length()
         if load not in self._gates:
             lighter = max((seen for seen in self._gates if seen < load), default=None)
-            gain = FIRST_GAIN if lighter is None else min(FIRST_GAIN, max(PROBE_GAIN, self._gates[lighter].gain))
-            self._gates[load] = DraftGate(gain)
+            known = FIRST_GAIN if lighter is None else self._gates[lighter].gain
+            gain = known * self._ease(load) / self._ease(lighter or 1)
+            self._gates[load] = DraftGate(min(FIRST_GAIN, max(PROBE_GAIN, gain)))
         return self._gates[load]
+
+    def _ease(self, load: int) -> float:
+        """How little trees cost: a plain step's time, over that of one with trees for all."""
+        sequences = 2 ** (load - 1)
+        return self._step_time.of(sequences, sequences) / self._step_time.of(self.ROWS * sequences, sequences)
 
 
 class Opening:
@@ -219,10 +243,13 @@ class NodeBudget:
 
     LEAST = 4
     RATE = 0.1
+    # Until it has been seen. Eight streams of short answers came to 1.9 of plain decoding so, in a replay, and to 1.8
+    # with first trees as wide as allowed.
+    FIRST_KEPT = 2.0
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._kept = float(most)
+        self._kept = self.FIRST_KEPT
 
     @property
     def max_nodes(self) -> int:

@@ -62,6 +62,7 @@ class Speculation:
         policy: SpeculationPolicy,
         step_time: StepTime,
         allowed: Callable[[], bool] = lambda: True,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """allowed: whether the draft may be asked just now; looked at in each step. n-grams cost nobody anything, and
         go on.
@@ -72,8 +73,9 @@ class Speculation:
         self._drafter = drafter
         self._policy = policy
         self._allowed = allowed
+        self._clock = clock
         self._followed: set[int] = set()
-        self._gates = DraftGates()
+        self._gates = DraftGates(step_time)
         self._opening = Opening()
         self._budget = NodeBudget(policy.max_nodes)
         self._plain_s = 1.0
@@ -140,13 +142,13 @@ class Speculation:
         drafted = [sequence for sequence in decoding if sequence.remaining > 1 and self._opens(sequence, running)]
         asks = [self._ask_for(sequence, len(decoding), len(drafted) / len(decoding)) for sequence in drafted]
         enough = len(asks) >= LEAST_DRAFTED_SHARE * len(decoding) and self._drafter.available
-        other_gain = self._over_plain(undrafted, len(decoding), prompt_tokens)
+        other_gain = self._over_plain(undrafted, len(decoding))
         if not enough or not self._asking_pays(len(decoding), other_gain):
             return without
-        started = time.perf_counter()
+        started = self._clock()
         self._ask(asks)
         found = self._drafter.collect(asks, *self._patience_s(decoding))
-        wait_s = time.perf_counter() - started
+        wait_s = self._clock() - started
         unread = sum(len(sequence.tokens) for sequence in drafted if not self._opening.opened(sequence.id))
         self._opening.asked([sequence.id for sequence in drafted], unread, wait_s)
         merged = [merge(found.get(s.id, Tree()), lookup) for s, lookup in zip(decoding, lookups, strict=True)]
@@ -176,9 +178,9 @@ class Speculation:
         """The bonus token comes on top of an accepted path, so a path is one shorter than what remains."""
         return min(self._policy.max_depth, sequence.remaining - 1)
 
-    def _over_plain(self, selection: Selection, sequences: int, prompt_tokens: int) -> float:
+    def _over_plain(self, selection: Selection, sequences: int) -> float:
         """Its goodput over that of the same step without trees."""
-        return selection.goodput * self.step_time.of(sequences + prompt_tokens, sequences) / sequences
+        return selection.goodput * self.step_time.of(sequences, sequences) / sequences
 
     def _asking_pays(self, sequences: int, other_gain: float) -> bool:
         return self._policy.mode == "Always" or self._gates.at(sequences).asks(other_gain)
@@ -201,12 +203,12 @@ class Speculation:
         """How long the draft may be silent, and how long a step waits at most, in seconds.
 
         By default a few plain steps of silence, so that one stall of the machine is not taken for a dead draft, and for
-        a sequence's first tree as long again as its prompt took the target; and as many levels as were asked for, since
+        first trees as long again as the sequences' prompts took the target; and as many levels as were asked for, since
         a draft could go on sending for ever. The gate bounds the rest: after two silent steps the draft rests.
         """
         if self._policy.draft_patience_s is not None:
             return self._policy.draft_patience_s, self._policy.draft_patience_s
-        first = max(s.prefill_s if s.output_length <= 1 else 0.0 for s in decoding)
+        first = sum(s.prefill_s for s in decoding if s.output_length <= 1)
         silence_s = max(LEAST_PATIENCE_S, PATIENCE_STEPS * self.step_time.of(len(decoding), len(decoding))) + first
         return silence_s, silence_s * (self._policy.max_depth + 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from outrider_serving.engine.model_runner import ModelRunner
@@ -52,15 +53,22 @@ class StepReport:
 class TargetStep:
     """One step advances every running sequence: by a chunk of its prompt, or by a verified tree."""
 
-    def __init__(self, runner: ModelRunner, scheduler: Scheduler, speculation: Speculation) -> None:
+    def __init__(
+        self,
+        runner: ModelRunner,
+        scheduler: Scheduler,
+        speculation: Speculation,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self.scheduler = scheduler
         self.speculation = speculation
         self._runner = runner
+        self._clock = clock
         self._pace = PrefillPace(speculation.step_time.predict, scheduler.max_batched_tokens)
 
     def step(self) -> StepReport | None:
         """None when there is nothing to do."""
-        started = time.perf_counter()
+        started = self._clock()
         self._drop_finished()
         preempted = self.scheduler.make_room()
         self.speculation.ended(preempted)
@@ -81,9 +89,9 @@ class TargetStep:
         drafting = self.speculation.trees(decoding, len(self.scheduler.running), report.prompt_tokens)
         trees = self.scheduler.fitting(decoding, drafting.trees)
         batch = [_tree_rows(sequence, tree) for sequence, tree in zip(decoding, trees, strict=True)]
-        forward_started = time.perf_counter()
+        forward_started = self._clock()
         logits = self._runner.forward([*batch, *prefilling.values()])
-        verify_started = time.perf_counter()
+        verify_started = self._clock()
         sequences, verified = [*decoding, *prefilling], [*trees, *[Tree()] * len(prefilling)]
         forwarded = [Forwarded(*one) for one in zip(sequences, verified, logits, strict=True) if one[2].shape[0]]
         for one, choose in zip(forwarded, choosers(forwarded, self.speculation.tolerance), strict=True):
@@ -91,7 +99,7 @@ class TargetStep:
         report.first_tokens = len(forwarded) - len(decoding)
         for sequence in self.scheduler.running:
             sequence.kv.publish(sequence.tokens)
-        ended = time.perf_counter()
+        ended = self._clock()
         report.draft_wait_s = drafting.wait_s
         report.forward_s = verify_started - forward_started
         report.verify_s = ended - verify_started
@@ -99,10 +107,11 @@ class TargetStep:
         report.asked = len(decoding) if drafting.asked else 0
         report.tree_hits = drafting.answered
         work_s = report.forward_s + report.verify_s + report.host_s
-        for sequence in prefilling:
-            sequence.prefill_s += work_s
+        all_rows = sum(map(len, batch)) + report.prompt_tokens
+        for sequence, rows in prefilling.items():
+            sequence.prefill_s += work_s * len(rows) / all_rows
         if prefilling and decoding:
-            self._pace.observe(sum(map(len, batch)) + report.prompt_tokens, len(decoding) + len(prefilling), work_s)
+            self._pace.observe(all_rows, len(decoding) + len(prefilling), work_s)
         if decoding:
             alone_s = None if prefilling else work_s
             self.speculation.learn(decoding, drafting, report.draft_tokens, report.decoded_tokens, alone_s)

@@ -1,0 +1,58 @@
+"""What speculation earns and costs over a few hundred requests, on machines of three kinds, in virtual time."""
+
+from __future__ import annotations
+
+import pytest
+from outrider_serving.target.speculation import SpeculationPolicy
+from support.virtual import Cost, Machine, Traffic, gain, serve
+
+# Two cores with a matrix unit: sixteen rows cost little more than one. A pair of 1.5B and 0.5B.
+MATRIX_UNIT = Machine(
+    Cost(((1, 0.150), (4, 0.155), (8, 0.155), (16, 0.165), (32, 0.185), (64, 0.25), (512, 1.2)), 0.0008),
+    Cost(((1, 0.050), (8, 0.052), (16, 0.058), (32, 0.07), (64, 0.10), (512, 0.4)), 0.0008),
+)
+# Two cores without: nearly each row costs what the first did not.
+NO_MATRIX_UNIT = Machine(
+    Cost(((1, 0.20), (2, 0.25), (4, 0.35), (8, 0.5), (16, 0.7), (64, 1.6), (512, 12)), 0.001),
+    Cost(((1, 0.07), (4, 0.12), (16, 0.25), (64, 0.6), (512, 4.0)), 0.001),
+)
+# Draft and target on one GPU: a step reads the weights, and rows are almost free up to a hundred.
+GPU = Machine(
+    Cost(((1, 0.020), (64, 0.0296), (128, 0.040), (512, 0.1)), 0.00005),
+    Cost(((1, 0.0015), (64, 0.003), (512, 0.012)), 0.00002),
+)
+MACHINES = pytest.mark.parametrize(
+    "machine", [MATRIX_UNIT, NO_MATRIX_UNIT, GPU], ids=["matrix unit", "no matrix unit", "GPU"]
+)
+AGREES, USEFUL, GUESSES = 0.0, 0.2, 1.0
+
+
+def traffic(streams: int, waves: int, distance: float, prompt_tokens: int = 30) -> Traffic:
+    return Traffic(streams, streams * waves, prompt_tokens, answer_tokens=24, distance=distance)
+
+
+@MACHINES
+@pytest.mark.parametrize("streams", [8, *(pytest.param(streams, marks=pytest.mark.long) for streams in (1, 4))])
+def test_a_draft_that_guesses_costs_next_to_nothing(machine: Machine, streams: int) -> None:
+    assert gain(machine, traffic(streams, 96 // streams, GUESSES)) >= 0.97
+
+
+def test_a_useful_draft_is_used_where_rows_are_cheap() -> None:
+    assert gain(MATRIX_UNIT, traffic(1, 24, USEFUL)) > 1.3
+    assert gain(GPU, traffic(1, 24, USEFUL)) > 1.7
+
+
+@pytest.mark.long
+def test_under_load_a_draft_reads_short_prompts_for_short_answers_where_that_pays() -> None:
+    """Eight prompts that are read together take as long as they all, not each."""
+    assert gain(GPU, traffic(8, 6, AGREES)) > 1.7
+    assert gain(GPU, traffic(8, 6, USEFUL)) > 1.1
+
+
+@pytest.mark.long
+@MACHINES
+def test_a_surge_that_no_draft_was_tried_at_costs_nothing(machine: Machine) -> None:
+    """Thirty-two at once, as the first load of all: what a trial would cost there is known before it is made."""
+    surge = traffic(32, 2, GUESSES)
+    assert gain(machine, surge) >= 0.97
+    assert serve(machine, surge, SpeculationPolicy()).asked_steps == 0
