@@ -15,7 +15,7 @@ from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.request import SamplingParams
 from outrider_serving.engine.rows import Rows
 from outrider_serving.engine.step_time import StepTime
-from outrider_serving.target.drafters import Drafter
+from outrider_serving.target.drafters import Drafter, NoDraft
 from outrider_serving.target.scheduler import Scheduler
 from outrider_serving.target.speculation import Speculation, SpeculationPolicy
 from outrider_serving.target.step import TargetStep
@@ -41,13 +41,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Machine:
-    """What target's and draft's forwards take, in turns; each as much more or less as `noise` says, as on a machine
-    that others use.
-    """
+    """What target's and draft's forwards take. They take turns on it. draft: None where only n-grams are looked up."""
 
     target: Cost
-    draft: Cost
-    noise: float = 0.0
+    draft: Cost | None
 
 
 @dataclass
@@ -61,23 +58,20 @@ class Clock:
 class Costly(ModelRunner):
     """Its forwards take virtual time."""
 
-    def __init__(self, model: LlamaForCausalLM, cost: Cost, clock: Clock, noise: float) -> None:
+    def __init__(self, model: LlamaForCausalLM, cost: Cost, clock: Clock) -> None:
         super().__init__(model)
         self._cost = cost.step_time()
         self._clock = clock
-        self._noise = noise
-        self._luck = random.Random(0)
 
     def forward(self, batch: Many[Rows]) -> list[torch.Tensor]:
-        seconds = self._cost.of(sum(map(len, batch)), len(batch))
-        self._clock.now_s += seconds * (1 + self._luck.uniform(-self._noise, self._noise))
+        self._clock.now_s += self._cost.of(sum(map(len, batch)), len(batch))
         return super().forward(batch)
 
 
 @dataclass(frozen=True)
 class Traffic:
     """Requests that come all at once, of which `streams` run. distance: of draft and target, see support.pair: 1.0 is a
-    draft that guesses.
+    draft that guesses. vocabulary: the smaller, the oftener n-grams are found.
     """
 
     streams: int
@@ -86,6 +80,7 @@ class Traffic:
     answer_tokens: int
     distance: float
     temperature: float = 0.0
+    vocabulary: int = VOCABULARY
 
 
 @dataclass
@@ -102,15 +97,16 @@ class Served:
 def serve(machine: Machine, traffic: Traffic, policy: SpeculationPolicy) -> Served:
     """All requests, to their ends."""
     clock = Clock()
-    model = random_llama(4, traffic.distance)
-    speculation = Speculation(_drafter(model, machine, policy, clock), policy, machine.target.step_time(), clock=clock)
-    runner = Costly(model, machine.target, clock, machine.noise)
+    model = random_llama(4, traffic.distance, vocabulary=traffic.vocabulary)
+    drafter = NoDraft() if machine.draft is None else _drafter(model, machine.draft, policy, clock)
+    speculation = Speculation(drafter, policy, machine.target.step_time(), clock=clock)
+    runner = Costly(model, machine.target, clock)
     step = TargetStep(runner, Scheduler(traffic.streams), speculation, clock)
     luck = random.Random(1)
     sequences = [
         sequence_of(
             step,
-            [luck.randrange(VOCABULARY) for _ in range(traffic.prompt_tokens)],
+            [luck.randrange(traffic.vocabulary) for _ in range(traffic.prompt_tokens)],
             SamplingParams(max_tokens=traffic.answer_tokens, temperature=traffic.temperature, seed=seed),
         )
         for seed in range(traffic.requests)
@@ -124,13 +120,13 @@ def serve(machine: Machine, traffic: Traffic, policy: SpeculationPolicy) -> Serv
 
 
 def gain(machine: Machine, traffic: Traffic) -> float:
-    """Speculating over plain decoding, in the same time; the tokens have to be the same."""
+    """How many times as fast as plain decoding, for the same tokens."""
     plain, served = (serve(machine, traffic, SpeculationPolicy(mode=mode)) for mode in ("Off", "Auto"))
     assert served.tokens == plain.tokens
     return plain.elapsed_s / served.elapsed_s
 
 
-def _drafter(model: LlamaForCausalLM, machine: Machine, policy: SpeculationPolicy, clock: Clock) -> Drafter:
-    draft = Costly(first_layers(model, 1), machine.draft, clock, machine.noise)
-    engine = DraftEngine(draft, MOST_DRAFTED, CONTEXT_TOKENS, machine.draft.step_time(), clock)
-    return HandCarried(engine, shape_of(policy), VOCABULARY)
+def _drafter(model: LlamaForCausalLM, cost: Cost, policy: SpeculationPolicy, clock: Clock) -> Drafter:
+    draft = Costly(first_layers(model, 1), cost, clock)
+    engine = DraftEngine(draft, MOST_DRAFTED, CONTEXT_TOKENS, cost.step_time(), clock)
+    return HandCarried(engine, shape_of(policy), draft.vocabulary_size)

@@ -27,19 +27,23 @@ MACHINES = pytest.mark.parametrize(
 AGREES, USEFUL, GUESSES = 0.0, 0.2, 1.0
 
 
-def traffic(streams: int, waves: int, distance: float, prompt_tokens: int = 30) -> Traffic:
-    return Traffic(streams, streams * waves, prompt_tokens, answer_tokens=24, distance=distance)
+def traffic(streams: int, waves: int, distance: float, temperature: float = 0.0) -> Traffic:
+    return Traffic(streams, streams * waves, 30, 24, distance, temperature)
 
 
 @MACHINES
-@pytest.mark.parametrize("streams", [8, *(pytest.param(streams, marks=pytest.mark.long) for streams in (1, 4))])
-def test_a_draft_that_guesses_costs_next_to_nothing(machine: Machine, streams: int) -> None:
-    assert gain(machine, traffic(streams, 96 // streams, GUESSES)) >= 0.97
+@pytest.mark.parametrize(
+    ("streams", "temperature"),
+    [(8, 0.0), *(pytest.param(*load, marks=pytest.mark.long) for load in ((8, 1.0), (1, 0.0), (4, 0.0)))],
+)
+def test_a_draft_that_guesses_costs_next_to_nothing(machine: Machine, streams: int, temperature: float) -> None:
+    assert gain(machine, traffic(streams, 96 // streams, GUESSES, temperature)) >= 0.97
 
 
-def test_a_useful_draft_is_used_where_rows_are_cheap() -> None:
-    assert gain(MATRIX_UNIT, traffic(1, 24, USEFUL)) > 1.3
-    assert gain(GPU, traffic(1, 24, USEFUL)) > 1.7
+@pytest.mark.parametrize("temperature", [0.0, pytest.param(1.0, marks=pytest.mark.long)])
+def test_a_useful_draft_is_used_where_rows_are_cheap(temperature: float) -> None:
+    assert gain(MATRIX_UNIT, traffic(1, 24, USEFUL, temperature)) > 1.3
+    assert gain(GPU, traffic(1, 24, USEFUL, temperature)) > 1.7
 
 
 @pytest.mark.long
@@ -50,8 +54,15 @@ def test_under_load_a_draft_reads_short_prompts_for_short_answers_where_that_pay
 
 
 @pytest.mark.long
+def test_ngrams_that_are_seldom_right_cost_nothing_beside_prompts_that_are_read() -> None:
+    """Steps are long there, but what an accepted token saves is a plain one's share."""
+    each_row_costs = Machine(Cost(((1, 0.023), (4096, 12.308))), draft=None)
+    assert gain(each_row_costs, Traffic(8, 24, 300, 48, GUESSES, temperature=1.0, vocabulary=6)) >= 0.99
+
+
+@pytest.mark.long
 @MACHINES
-def test_a_surge_that_no_draft_was_tried_at_costs_nothing(machine: Machine) -> None:
+def test_a_surge_in_which_a_trial_would_cost_much_is_served_without(machine: Machine) -> None:
     """Thirty-two at once, as the first load of all: what a trial would cost there is known before it is made."""
     surge = traffic(32, 2, GUESSES)
     assert gain(machine, surge) >= 0.97
