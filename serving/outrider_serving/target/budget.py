@@ -243,13 +243,10 @@ class NodeBudget:
 
     LEAST = 4
     RATE = 0.1
-    # Until it has been seen. Eight streams of short answers came to 1.9 of plain decoding so, in a replay, and to 1.8
-    # with first trees as wide as allowed.
-    FIRST_KEPT = 2.0
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._kept = self.FIRST_KEPT
+        self._kept = float(most)
 
     @property
     def max_nodes(self) -> int:

@@ -42,7 +42,12 @@ def autoscale(
         list[str] | None,
         typer.Option("--only", help="Only this case, like conv-5x-drift; may be given several times."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the errors in what the simulated pods measure.")] = 1,
+    seeds: Annotated[
+        str,
+        typer.Option(
+            "--seeds", help="Of the errors in what the simulated pods measure; an odd number: the median is told."
+        ),
+    ] = "1,2,3,4,5,6,7",
     pictures: Annotated[
         bool, typer.Option("--pictures", help="Draw each case over time beside the JSON, too.")
     ] = False,
@@ -58,6 +63,7 @@ def autoscale(
     """
     file = writable(json)
     chosen = _chosen(traces or DATA, only or [])
+    each = _seeds(seeds)
     screen = Screen(tables.console())
     started_s = time.monotonic()
     played: dict[str, Played] = {}
@@ -65,12 +71,12 @@ def autoscale(
     try:
         with screen, ProcessPoolExecutor(_workers(len(chosen)), mp_context=get_context("spawn")) as pool:
             screen.begin(len(chosen))
-            running = [pool.submit(play, case, seed, _picture(file, case) if pictures else None) for case in chosen]
+            running = [pool.submit(play, case, each, _picture(file, case) if pictures else None) for case in chosen]
             for done, future in enumerate(as_completed(running), 1):
                 result = future.result()
                 played[result.case.name] = result
                 ordered = [played[case.name] for case in chosen if case.name in played]
-                content = build(ordered, about, seed, complete=done == len(chosen))
+                content = build(ordered, about, each, complete=done == len(chosen))
                 write_json(file, content)
                 left_s = (time.monotonic() - started_s) / done * (len(chosen) - done)
                 screen.step(result.case.name, done, len(chosen), left_s)
@@ -92,6 +98,16 @@ def _chosen(folder: Path, only: list[str]) -> list[Case]:
         if name not in known:
             raise FlagError("--only", f"no case {name}; choose from {', '.join(known)}")
     return [known[name] for name in only or known]
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds = [int(each) for each in text.split(",")]
+    except ValueError:
+        raise FlagError("--seeds", f"{text!r}; give whole numbers with commas between, like 1,2,3") from None
+    if len(seeds) % 2 == 0:
+        raise FlagError("--seeds", f"{len(seeds)} of them have no middle one; give one more")
+    return seeds
 
 
 def _workers(most: int) -> int:

@@ -18,7 +18,7 @@ OURS, FIXED, OTHERS = "outrider", "fixed_best", ("hpa", "kpa")
 OF_OTHERS, OF_FIXED, FLIPS_AN_HOUR = 0.85, 1.10, 4.0
 
 
-def build(played: Sequence[Played], machine: Mapping[str, Any], seed: int, *, complete: bool) -> Json:
+def build(played: Sequence[Played], machine: Mapping[str, Any], seeds: Sequence[int], *, complete: bool) -> Json:
     """All of it; `runs` in the order of the cases."""
     runs = [_run(each) for each in played]
     return {
@@ -27,7 +27,7 @@ def build(played: Sequence[Played], machine: Mapping[str, Any], seed: int, *, co
         "runs": runs,
         "goals": judge(runs) if runs else [],
         "settings": {
-            "seed": seed,
+            "seeds": list(seeds),
             "concurrency_goals": list(GOALS),
             "start_utilization": UTILIZATION,
             "max_replicas": MOST_REPLICAS,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.autoscale.cases import FILES, GOALS, Case, cases, play
+from benchmarks.autoscale.cases import FILES, GOALS, Case, Row, cases, play
 from benchmarks.autoscale.figure import draw
 from benchmarks.autoscale.report import best_other, build, judge
 from outrider_operator.autoscaling.replay.fleet import Acceptance
@@ -37,11 +38,12 @@ def test_a_trace_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_case_has_every_policy_and_the_others_at_every_setting(tmp_path: Path) -> None:
     case = cases(folder(tmp_path))[1]
     picture = tmp_path / "case.png"
-    played = play(case, seed=1, picture=picture)
+    played = play(case, seeds=[1, 2, 3], picture=picture)
     assert set(played.policies) == {"outrider", "hpa", "kpa", "fixed_best"}
-    assert {name: len(rows) for name, rows in played.tried.items()} == {"hpa": len(GOALS), "kpa": len(GOALS)}
+    tried = {name: len(rows) for name, rows in played.tried.items()}
+    assert tried == {"outrider": 3, "hpa": len(GOALS), "kpa": len(GOALS)}
     assert (played.requests, played.start_replicas) == (100, 1)
-    content = build([played], {}, seed=1, complete=True)
+    content = build([played], {}, seeds=[1, 2, 3], complete=True)
     [entry] = content["runs"]
     assert (entry["trace"], entry["speed"], entry["drift"]) == ("conv", 1.0, "0.8:0.3")
     assert entry["policies"]["fixed_best"]["slo"] >= entry["policies"]["outrider"]["slo"]
@@ -49,6 +51,14 @@ def test_a_case_has_every_policy_and_the_others_at_every_setting(tmp_path: Path)
     assert picture.read_bytes().startswith(PNG)
     draw(tmp_path / "all.png", [entry])
     assert (tmp_path / "all.png").read_bytes().startswith(PNG)
+
+
+def test_of_several_replays_the_median_of_each_figure_is_told() -> None:
+    first = Row("SLO", 0.9, 10.0, 0, 0.1, 0.0, 0, 1.0, None, 4.0, 6, 1.0, 3)
+    second = replace(first, slo=0.8, gpu_hours=12.0, ttft_p95_s=None, itl_p95_s=0.03)
+    third = replace(first, slo=0.95, gpu_hours=11.0, ttft_p95_s=3.0)
+    told = Row.median([first, second, third])
+    assert (told.slo, told.gpu_hours, told.ttft_p95_s, told.itl_p95_s) == (0.9, 11.0, 3.0, None)
 
 
 def run(ours: tuple[float, float], hpa: tuple[float, float], fixed: float, flips: int = 0) -> dict[str, Any]:

@@ -255,7 +255,7 @@ def test_where_rows_are_dearer_under_load_a_draft_is_expected_to_earn_less_there
 
 def test_the_draft_is_told_to_grow_less_when_little_of_it_is_verified_and_more_again() -> None:
     budget = NodeBudget(most=32)
-    assert budget.max_nodes == 8, "a draft that nothing is known of is not let grow wide"
+    assert budget.max_nodes == 32
     for _ in range(60):
         budget.selected(0)
     assert budget.max_nodes <= 6
