@@ -33,9 +33,9 @@ class Running:
             await self.serving
 
     async def takes_nobody(self) -> None:
-        """Waits until a new connection is refused."""
+        """Waits until a new connection is refused; one that is being made while the port closes is reset."""
         async with asyncio.timeout(WAIT_S):
-            with contextlib.suppress(ConnectionRefusedError):
+            with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):
                 while True:
                     _, writer = await asyncio.open_connection("127.0.0.1", self.port)
                     writer.close()
