@@ -124,6 +124,13 @@ bench-load: install ## Compare many streams in one run: PAIR=q|s JSON=FILE [STRE
 	@$(BIN)/outrider-models prepare $(BENCH_MODELS)
 	@cd tests && ../$(BIN)/python -m benchmarks.load --pair $(PAIR) --json $(abspath $(JSON)) --streams $(STREAMS) --minutes $(MINUTES)
 
+.PHONY: bench-virtual
+bench-virtual: JSON ?= bench-virtual-$(PAIR).json
+bench-virtual: KIND = here
+bench-virtual: install ## Count what speculation earns on a machine of some kind: PAIR=q|s JSON=FILE [KIND=matrix-unit] [STREAMS=1,8]
+	@$(BIN)/outrider-models prepare $(BENCH_MODELS)
+	@cd tests && ../$(BIN)/python -m benchmarks.virtual --pair $(PAIR) --json $(abspath $(JSON)) --streams $(STREAMS) --kind $(KIND)
+
 .PHONY: bench-soak
 bench-soak: JSON ?= bench-soak-$(PAIR).json
 bench-soak: STREAMS = 64

@@ -13,6 +13,7 @@ from benchmarks.systems import PAIRS, Pair
 
 FAILED = 1
 TERMINATED = 143
+MOST_STREAMS = 256
 
 PairFlag = Annotated[
     str, typer.Option("--pair", help="q: Qwen2.5-Coder 1.5B and its 0.5B draft. s: SmolLM2 135M and n-grams.")
@@ -40,3 +41,29 @@ def writable(file: Path) -> Path:
     if not file.parent.is_dir() or not os.access(file.parent, os.W_OK) or file.is_dir():
         raise FlagError("--json", f"{file} cannot be written; name a file in a folder that can")
     return file.absolute()
+
+
+def stream_counts(text: str) -> tuple[int, ...]:
+    """With commas between. Raises FlagError."""
+    return tuple(_stream_count(each) for each in text.split(","))
+
+
+def _stream_count(text: str) -> int:
+    if text.strip().isdecimal() and 0 < int(text) <= MOST_STREAMS:
+        return int(text)
+    raise FlagError("--streams", f"{text!r} is no number of streams; give some of 1 to {MOST_STREAMS}, like 1,4,8")
+
+
+def temperatures_of(text: str) -> tuple[float, ...]:
+    """With commas between. Raises FlagError."""
+    return tuple(_temperature(each) for each in text.split(","))
+
+
+def _temperature(text: str) -> float:
+    try:
+        temperature = float(text)
+    except ValueError:
+        temperature = -1.0
+    if not 0 <= temperature <= 2:
+        raise FlagError("--temperatures", f"{text!r} is none; give some of 0 to 2, like 0,1")
+    return temperature

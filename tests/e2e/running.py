@@ -75,11 +75,15 @@ class Up(Run):
         return placement
 
     def metrics(self) -> dict[str, float]:
-        """Every sample of the target by its name, those with a label of their own summed."""
+        """Every sample of the target by its name, those with a label of their own summed; of those that have a part,
+        each as name/part besides.
+        """
         found: dict[str, float] = {}
         for family in text_string_to_metric_families(self._http.get("/metrics").text):
             for sample in family.samples:
                 found[sample.name] = found.get(sample.name, 0.0) + sample.value
+                if part := sample.labels.get("part"):
+                    found[f"{sample.name}/{part}"] = sample.value
         return found
 
     def post(self, path: str, content: bytes) -> httpx.Response:

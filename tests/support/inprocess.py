@@ -24,6 +24,7 @@ from outrider_serving.target.speculation import Speculation, SpeculationPolicy
 from outrider_serving.target.step import TargetStep
 
 STEP_TIME = ((1, 1.0), (64, 1.1))
+CONTEXT_TOKENS = 1024
 LEVEL_TIME = ((1, 0.01),)
 
 
@@ -67,7 +68,9 @@ class HandCarried(RemoteDrafter):
 
 
 def draft_engine(runner: ModelRunner, max_num_seqs: int = 16) -> DraftEngine:
-    return DraftEngine(runner, max_num_seqs=max_num_seqs, max_model_len_tokens=1024, level_time=StepTime(LEVEL_TIME))
+    return DraftEngine(
+        runner, max_num_seqs=max_num_seqs, max_model_len_tokens=CONTEXT_TOKENS, level_time=StepTime(LEVEL_TIME)
+    )
 
 
 def shape_of(policy: SpeculationPolicy) -> pb.TreeShape:
@@ -97,6 +100,7 @@ def sequence_of(
     prompt: Many[int],
     sampling: SamplingParams,
     emit: Callable[[Delta], None] = lambda _: None,
+    context_tokens: int = CONTEXT_TOKENS,
 ) -> Sequence:
     request = Request("test", tuple(prompt), sampling)
     return Sequence(
@@ -106,7 +110,7 @@ def sequence_of(
         kv=step._runner.new_kv(),
         eos_tokens=frozenset(),
         vocabulary_size=step._runner.vocabulary_size,
-        max_model_len_tokens=1024,
+        max_model_len_tokens=context_tokens,
         emit=emit,
         abort=lambda: None,
         calibration=step.speculation.calibration(request),

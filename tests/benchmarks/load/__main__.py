@@ -13,14 +13,23 @@ from outrider_operator.local.errors import LocalError
 from outrider_serving.cli import FlagError, run
 
 from benchmarks.errors import BenchError
-from benchmarks.flags import FAILED, TERMINATED, JsonFlag, PairFlag, PromptsFlag, pair_of, writable
+from benchmarks.flags import (
+    FAILED,
+    TERMINATED,
+    JsonFlag,
+    PairFlag,
+    PromptsFlag,
+    pair_of,
+    stream_counts,
+    temperatures_of,
+    writable,
+)
 from benchmarks.load.points import SCALES, TEMPERATURES, Contender
 from benchmarks.load.session import Session, Settings
 from benchmarks.prompts import default_file
 
 PROGRAM = "benchmarks.load"
 LOADS = "1,4,8,16,32"
-MOST_STREAMS = 256
 
 EXAMPLES = """\b
 Examples, from the folder tests/:
@@ -81,9 +90,9 @@ def load(
             waves=waves or scale.waves,
             fewest_requests=waves or scale.fewest_requests,
         ),
-        loads=tuple(_stream_count(each) for each in streams.split(",")),
+        loads=stream_counts(streams),
         contenders=tuple(_contenders(systems.split(","))),
-        temperatures=tuple(_temperature(each) for each in temperatures.split(",")),
+        temperatures=temperatures_of(temperatures),
         only=tuple(only or ()),
         minutes=minutes,
     )
@@ -97,27 +106,11 @@ def load(
     return 0
 
 
-def _stream_count(text: str) -> int:
-    if text.strip().isdecimal() and 0 < int(text) <= MOST_STREAMS:
-        return int(text)
-    raise FlagError("--streams", f"{text!r} is no number of streams; give some of 1 to {MOST_STREAMS}, like {LOADS}")
-
-
 def _contenders(names: Sequence[str]) -> list[Contender]:
     for name in names:
         if name not in list(Contender):
             raise FlagError("--systems", f"{name!r} is not known; choose from {', '.join(Contender)}")
     return [Contender(name) for name in names]
-
-
-def _temperature(text: str) -> float:
-    try:
-        temperature = float(text)
-    except ValueError:
-        temperature = -1.0
-    if not 0 <= temperature <= 2:
-        raise FlagError("--temperatures", f"{text!r} is none; give some of 0 to 2, like 0,1")
-    return temperature
 
 
 def main() -> None:

@@ -72,10 +72,10 @@ def build(pair: str, results: Sequence[Result], stalls: Mapping[Contender, Stall
 
 def judge(pair: str, points: Sequence[Json], stalls: Mapping[Contender, Stall]) -> list[Json]:
     """`met` is None when what a goal needs was not run; `where` is the worst point."""
-    goals = [_least("on / off, the worst of all points", NEVER_BELOW, points, "on_off", lambda _: True)]
+    goals = [least("on / off, the worst of all points", NEVER_BELOW, points, "on_off", lambda _: True)]
     if pair == PAIR_S.name:
         goals += [
-            _least(
+            least(
                 f"on / hf, {HF_STREAMS} streams",
                 HF_TIMES,
                 points,
@@ -87,7 +87,7 @@ def judge(pair: str, points: Sequence[Json], stalls: Mapping[Contender, Stall]) 
     return goals
 
 
-def _least(what: str, at_least: float, points: Sequence[Json], key: str, counts: Callable[[Json], bool]) -> Json:
+def least(what: str, at_least: float, points: Sequence[Json], key: str, counts: Callable[[Json], bool]) -> Json:
     known = [point for point in points if point[key] is not None and counts(point)]
     worst = min(known, key=lambda point: point[key], default=None)
     return {

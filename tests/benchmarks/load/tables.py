@@ -20,12 +20,12 @@ def show(screen: Console, report: Json) -> None:
         screen.print(_latencies(report))
     if report["long_prompt"]:
         screen.print(_long_prompt(report["long_prompt"]))
-    screen.print(_goals(report))
+    screen.print(goals(report))
     for line in busy(report["quiet"]):
         screen.print(line, highlight=False, soft_wrap=True)
 
 
-def _table(title: str, *columns: str) -> Table:
+def table_of(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column(columns[0], no_wrap=True)
     for column in columns[1:]:
@@ -35,10 +35,10 @@ def _table(title: str, *columns: str) -> Table:
 
 def _points(report: Json) -> Table:
     heads = ("on\ntok/s", "off\ntok/s", "hf\ntok/s", "on\n/off", "on\n/hf", "tokens\n/step", "nodes\n/step", "wasted")
-    table = _table("Throughput of all streams together", "workload", "streams", "T", *heads)
+    table = table_of("Throughput of all streams together", "workload", "streams", "T", *heads)
     for point in report["points"]:
         table.add_row(
-            *_place(point),
+            *place(point),
             *(number(point[f"{system}_tok_s"]) for system in point["systems"]),
             Text(times(point["on_off"]), style="bold"),
             Text(times(point["on_hf"]), style="bold"),
@@ -51,16 +51,16 @@ def _points(report: Json) -> Table:
 
 def _latencies(report: Json) -> Table:
     heads = [f"{system}\n{what}" for what in ("TTFT", "gap") for system in ("on", "off", "hf")]
-    table = _table("Latency, ms: median / p95 / p99, by the client", "workload", "streams", "T", *heads)
+    table = table_of("Latency, ms: median / p95 / p99, by the client", "workload", "streams", "T", *heads)
     for point in report["points"]:
         table.add_row(
-            *_place(point),
+            *place(point),
             *(_spread(of, key) for key in ("ttft_ms", "itl_ms") for of in point["systems"].values()),
         )
     return table
 
 
-def _place(point: Json) -> tuple[str, str, str]:
+def place(point: Json) -> tuple[str, str, str]:
     return point["category"], str(point["streams"]), f"{point['temperature']:g}"
 
 
@@ -70,7 +70,7 @@ def _spread(of: Json | None, key: str) -> str:
 
 def _long_prompt(stalls: Json) -> Table:
     heads = ("prompt\ntokens", "read in\ns", "median gap\nbefore, ms", "p99 gap\nduring, ms", "times")
-    table = _table("Running streams while a long prompt is read", "system", "streams", *heads)
+    table = table_of("Running streams while a long prompt is read", "system", "streams", *heads)
     for system, stall in stalls.items():
         table.add_row(
             system,
@@ -84,8 +84,8 @@ def _long_prompt(stalls: Json) -> Table:
     return table
 
 
-def _goals(report: Json) -> Table:
-    table = _table("Goals", "ratio", "goal", "measured", "", "where")
+def goals(report: Json) -> Table:
+    table = table_of("Goals", "ratio", "goal", "measured", "", "where")
     for goal in report["goals"]:
         wanted = f"≥ {goal['at_least']:g}×" if "at_least" in goal else f"≤ {goal['at_most']:g}×"
         measured = "not run" if goal["measured"] is None else times(goal["measured"])

@@ -4,23 +4,9 @@ from __future__ import annotations
 
 import pytest
 from outrider_serving.target.speculation import SpeculationPolicy
+from support.machines import GPU, MATRIX_UNIT, NO_MATRIX_UNIT
 from support.virtual import Cost, Machine, Traffic, gain, serve
 
-# Two cores with a matrix unit: sixteen rows cost little more than one. A pair of 1.5B and 0.5B.
-MATRIX_UNIT = Machine(
-    Cost(((1, 0.150), (4, 0.155), (8, 0.155), (16, 0.165), (32, 0.185), (64, 0.25), (512, 1.2)), 0.0008),
-    Cost(((1, 0.050), (8, 0.052), (16, 0.058), (32, 0.07), (64, 0.10), (512, 0.4)), 0.0008),
-)
-# Two cores without: nearly each row costs what the first did not.
-NO_MATRIX_UNIT = Machine(
-    Cost(((1, 0.20), (2, 0.25), (4, 0.35), (8, 0.5), (16, 0.7), (64, 1.6), (512, 12)), 0.001),
-    Cost(((1, 0.07), (4, 0.12), (16, 0.25), (64, 0.6), (512, 4.0)), 0.001),
-)
-# Draft and target on one GPU: a step reads the weights, and rows are almost free up to a hundred.
-GPU = Machine(
-    Cost(((1, 0.020), (64, 0.0296), (128, 0.040), (512, 0.1)), 0.00005),
-    Cost(((1, 0.0015), (64, 0.003), (512, 0.012)), 0.00002),
-)
 MACHINES = pytest.mark.parametrize(
     "machine", [MATRIX_UNIT, NO_MATRIX_UNIT, GPU], ids=["matrix unit", "no matrix unit", "GPU"]
 )

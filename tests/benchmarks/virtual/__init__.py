@@ -1,0 +1,1 @@
+"""What speculation earns and costs on a machine of some kind, counted in virtual time."""
