@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 from benchmarks import machine, tables
 from benchmarks import report as reports
 from benchmarks.fleet import DTYPE
-from benchmarks.load.points import Point, Scale, plan
+from benchmarks.load.points import Contender, Point, Scale, plan
 from benchmarks.load.workload import Request, Workload
 from benchmarks.prompts import questions_of
 from benchmarks.screen import Screen
@@ -78,7 +78,10 @@ class Session:
             if category not in known:
                 raise FlagError("--only", f"no category {category}; choose from {', '.join(known)}")
         chosen = [category for category in known if category in (settings.only or known)]
-        self._points = plan(settings.scale, settings.loads, chosen, (), settings.temperatures)
+        # Those of a load benchmark, without transformers.
+        self._points = plan(
+            settings.scale, settings.loads, chosen, [Contender.ON, Contender.OFF], settings.temperatures
+        )
         self._results: list[Result] = []
 
     def run(self) -> None:
