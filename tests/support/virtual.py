@@ -56,7 +56,7 @@ class Clock:
 
 
 class Costly(ModelRunner):
-    """Its forwards take virtual time. Several servers may use it in turn, each with a pool of its own."""
+    """Its forwards take virtual time. Of targets, several servers may use one in turn, each with a pool of its own."""
 
     def __init__(self, model: PreTrainedModel, cost: Cost, clock: Clock, drafts: bool = False) -> None:
         super().__init__(model, drafts=drafts)

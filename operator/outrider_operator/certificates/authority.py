@@ -114,14 +114,16 @@ def _name(common_name: str) -> x509.Name:
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, days: int
 ) -> x509.CertificateBuilder:
+    # A certificate has whole seconds and would lose the rest: it must not look older than it is.
+    made = now + timedelta(microseconds=-now.microsecond % 1_000_000)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - CLOCK_SLACK)
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_before(made - CLOCK_SLACK)
+        .not_valid_after(made + timedelta(days=days))
     )
 
 

@@ -212,25 +212,40 @@ class Opening:
     RATE = 0.2
 
     def __init__(self) -> None:
-        self._read_s: float | None = None  # of a token
+        self._levels_s: float | None = None  # that a step waits whose sequences have all been read
+        self._reading_s = self._read_tokens = 0.0
         self._opened: set[int] = set()
 
     def opened(self, sequence: int) -> bool:
         return sequence in self._opened
 
-    def pays(self, tokens: int, prefill_s: float, remaining: int, plain_token_s: float, gain: float) -> bool:
+    def pays(
+        self, tokens: int, prefill_s: float, remaining: int, plain_token_s: float, gain: float, other_gain: float
+    ) -> bool:
         """tokens: to be read, which took the target `prefill_s`. remaining: tokens that may still come, each
-        `plain_token_s` of plain decoding. gain: how many times as fast they come with the draft.
+        `plain_token_s` of plain decoding. gain: how many times as fast they come with the draft; other_gain: without
+        it, by n-grams.
         """
-        read_s = self.FIRST_SHARE * prefill_s if self._read_s is None else tokens * self._read_s
-        return remaining * plain_token_s * (1.0 - 1.0 / max(1.0, gain)) > self.MARGIN * read_s
+        read_s = self.FIRST_SHARE * prefill_s
+        if self._read_tokens:
+            read_s = tokens * max(0.0, self._reading_s) / self._read_tokens
+        saved_s = remaining * plain_token_s * (1.0 / max(1.0, other_gain) - 1.0 / max(1.0, gain))
+        return saved_s > self.MARGIN * read_s
 
     def asked(self, sequences: Iterable[int], unread: int, wait_s: float) -> None:
-        """A step waited so long while the draft read `unread` tokens of sequences that were asked for at first."""
+        """A step waited so long; meanwhile the draft read `unread` tokens of sequences that were asked for at first.
+
+        It grew their trees as well, as in any step: of a short prompt that is most of the wait, and long ones would
+        never be read for it.
+        """
         self._opened.update(sequences)
-        if unread:
-            seen_s = wait_s / unread
-            self._read_s = seen_s if self._read_s is None else self._read_s + self.RATE * (seen_s - self._read_s)
+        if not unread:
+            known_s = wait_s if self._levels_s is None else self._levels_s
+            self._levels_s = known_s + self.RATE * (wait_s - known_s)
+        elif self._levels_s is not None:
+            kept = 1.0 - self.RATE
+            self._reading_s = kept * self._reading_s + wait_s - self._levels_s
+            self._read_tokens = kept * self._read_tokens + unread
 
     def forget(self, sequence: int) -> None:
         self._opened.discard(sequence)

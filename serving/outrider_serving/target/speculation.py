@@ -166,6 +166,7 @@ class Speculation:
             remaining=sequence.remaining,
             plain_token_s=self.step_time.of(sequences, sequences) / sequences,
             gain=self._gates.at(sequences).gain,
+            other_gain=self._plain_s / self._undrafted_s,
         )
 
     def _lookup(self, sequence: Sequence) -> Tree:

@@ -113,16 +113,20 @@ class Session:
         self._screen.say(f"loading {pair.target}, drafted by {pair.drafted_by}, {DTYPE}")
         nothing = Cost(((1, 0.0),))
         target = Costly(self._load(pair.target), nothing, clock)
-        draft = Costly(self._load(pair.draft), nothing, clock, drafts=True) if pair.draft else None
-        counted = kinds.machine(self._settings.kind, target, draft)
+        # Each its own, for a draft learns which tokens its traffic has (engine/short_list.py).
+        drafts = {
+            system: Costly(self._load(pair.draft), nothing, clock, drafts=True)
+            for system in self._settings.systems
+            if pair.draft and system in DRAFTED
+        }
+        counted = kinds.machine(self._settings.kind, target, next(iter(drafts.values()), None))
         target.take(counted.target)
-        if draft is not None and counted.draft is not None:
+        for draft in drafts.values():
+            assert counted.draft is not None
             draft.take(counted.draft)
         blocks = (max(self._settings.loads) + 1) * blocks_for(scale.longest_tokens)
         return {
-            system: Server(
-                clock, target, draft if system in DRAFTED else None, POLICIES[system], scale.longest_tokens, blocks
-            )
+            system: Server(clock, target, drafts.get(system), POLICIES[system], scale.longest_tokens, blocks)
             for system in self._settings.systems
         }, counted
 

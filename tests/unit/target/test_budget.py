@@ -168,8 +168,8 @@ def test_a_prompt_that_the_draft_had_to_read_is_paid_off_by_the_steps_that_follo
 
 
 def test_a_draft_reads_a_prompt_only_where_what_is_to_come_saves_more() -> None:
-    def pays(remaining: int = 48, plain_token_s: float = 0.15, gain: float = 1.5) -> bool:
-        return Opening().pays(700, 1.4, remaining, plain_token_s, gain)
+    def pays(remaining: int = 48, plain_token_s: float = 0.15, gain: float = 1.5, other_gain: float = 1.0) -> bool:
+        return Opening().pays(700, 1.4, remaining, plain_token_s, gain, other_gain)
 
     assert pays(), "one stream: 2.4 s to save, 0.7 to pay"
     assert not pays(remaining=24), "1.2 s is not twice as much, and it is a belief"
@@ -177,6 +177,9 @@ def test_a_draft_reads_a_prompt_only_where_what_is_to_come_saves_more() -> None:
     assert not pays(remaining=4)
     assert not pays(gain=1.0), "a draft that earns nothing"
     assert not pays(gain=0.5), "nor one that loses"
+    assert not pays(other_gain=1.3), "n-grams save most of it, and read nothing"
+    assert not pays(other_gain=2.0), "nor where they do better"
+    assert pays(other_gain=0.9), "what they lose is not the draft's gain"
 
 
 def test_beside_a_prompt_a_node_costs_what_a_token_of_it_does() -> None:
@@ -209,18 +212,35 @@ def test_what_reading_takes_is_learnt_from_the_steps_that_waited_for_it() -> Non
     opening = Opening()
 
     def pays() -> bool:
-        return opening.pays(tokens=100, prefill_s=0.2, remaining=10, plain_token_s=0.1, gain=2.0)
+        return opening.pays(tokens=100, prefill_s=0.2, remaining=10, plain_token_s=0.1, gain=2.0, other_gain=1.0)
 
     assert pays()
-    opening.asked([1, 2], unread=200, wait_s=2.0)
+    opening.asked([1], unread=0, wait_s=0.1)
+    opening.asked([1, 2], unread=200, wait_s=2.1)
     assert not pays(), "100 tokens take a second, and half a second is to be saved"
     assert opening.opened(1)
     for _ in range(40):
-        opening.asked([3], unread=200, wait_s=0.1)
-    opening.asked([1], unread=0, wait_s=9.0)
+        opening.asked([3], unread=200, wait_s=0.2)
+    for _ in range(40):
+        opening.asked([1], unread=0, wait_s=9.0)
     assert pays(), "a step that read no prompt says nothing of reading"
     opening.forget(1)
     assert not opening.opened(1)
+
+
+def test_levels_are_not_taken_for_reading() -> None:
+    """A short prompt's first step waits for its tree as any other does: a long prompt is not read that slowly."""
+    opening = Opening()
+    for _ in range(3):
+        opening.asked([1], unread=50, wait_s=0.34)
+        opening.asked([1], unread=0, wait_s=0.30)
+
+    def pays(tokens: int) -> bool:
+        return opening.pays(tokens, prefill_s=0.0, remaining=48, plain_token_s=0.15, gain=1.5, other_gain=1.0)
+
+    # 0.8 ms a token; 2.4 s are to be saved, and it has to be twice as much.
+    assert pays(1400)
+    assert not pays(1600)
 
 
 def test_each_load_has_a_gate_of_its_own() -> None:
