@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.parallel_runner import ParallelRunner
@@ -37,6 +38,7 @@ class OtherRank:
                 self.runner.forward(batch)
 
 
+@pytest.mark.long
 def test_every_write_and_move_happens_on_the_other_ranks_too() -> None:
     other = OtherRank()
     target = random_llama(4, DISTANCE)

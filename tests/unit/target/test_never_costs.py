@@ -8,7 +8,12 @@ from support.machines import GPU, MATRIX_UNIT, NO_MATRIX_UNIT
 from support.virtual import Cost, Machine, Traffic, gain, serve
 
 MACHINES = pytest.mark.parametrize(
-    "machine", [MATRIX_UNIT, NO_MATRIX_UNIT, GPU], ids=["matrix unit", "no matrix unit", "GPU"]
+    "machine",
+    [
+        pytest.param(MATRIX_UNIT, id="matrix unit"),
+        pytest.param(NO_MATRIX_UNIT, id="no matrix unit", marks=pytest.mark.long),
+        pytest.param(GPU, id="GPU", marks=pytest.mark.long),
+    ],
 )
 AGREES, USEFUL, GUESSES = 0.0, 0.2, 1.0
 
@@ -26,7 +31,8 @@ def test_a_draft_that_guesses_costs_next_to_nothing(machine: Machine, streams: i
     assert gain(machine, traffic(streams, 12 if streams > 1 else 40, GUESSES, temperature)) >= 0.97
 
 
-@pytest.mark.parametrize("temperature", [0.0, pytest.param(1.0, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_a_useful_draft_is_used_where_rows_are_cheap(temperature: float) -> None:
     assert gain(MATRIX_UNIT, traffic(1, 24, USEFUL, temperature)) > 1.3
     assert gain(GPU, traffic(1, 24, USEFUL, temperature)) > 1.7

@@ -111,6 +111,7 @@ def test_targets_are_told_otherwise_at_most_four_times_in_any_hour(
         assert sum(at_s <= other < at_s + FLIPS_PERIOD_S for other in flips) <= MOST_FLIPS
 
 
+@pytest.mark.long
 @few
 @given(spans)
 def test_what_is_remembered_does_not_grow(script: list[tuple[float, int, tuple[float, ...], bool]]) -> None:

@@ -30,6 +30,7 @@ def blind(seen: Observation) -> Observation:
     return replace(seen, signals=None)
 
 
+@pytest.mark.long
 def test_load_at_the_threshold_does_not_make_it_thrash() -> None:
     """Two targets are enough for 4.25 requests/s and not for 4.75; it is now the one, now the other, for two hours."""
     world = fleet(2)

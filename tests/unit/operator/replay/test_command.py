@@ -74,6 +74,7 @@ def test_decisions_are_lines_with_reasons(trace: str) -> None:
     assert any("requests a pod, 0.6 is the goal" in each for each in decided)
 
 
+@pytest.mark.long
 def test_a_plot_is_a_png(trace: str, tmp_path: Path) -> None:
     file = tmp_path / "replay.png"
     done = replay("--trace", trace, "--policy", "hpa", "--policy", "outrider", "--plot", str(file))
