@@ -13,7 +13,7 @@ from outrider_serving.flags import use_own_cores
 from benchmarks.flags import JsonFlag, PairFlag, PromptsFlag, pair_of, stream_counts, temperatures_of, writable
 from benchmarks.load.points import SCALES, TEMPERATURES
 from benchmarks.prompts import default_file
-from benchmarks.systems import PAIR_Q
+from benchmarks.systems import PAIR_Q, Pair
 from benchmarks.virtual.kinds import Kind
 from benchmarks.virtual.report import System
 from benchmarks.virtual.session import Session, Settings
@@ -83,7 +83,7 @@ def virtual(
             fewest_requests=waves or scale.fewest_requests,
         ),
         loads=stream_counts(streams),
-        systems=tuple(_system(name) for name in systems.split(",")),
+        systems=tuple(_system(name, chosen) for name in systems.split(",")),
         temperatures=temperatures_of(temperatures),
         only=tuple(only or ()),
     )
@@ -93,9 +93,10 @@ def virtual(
     return 0
 
 
-def _system(name: str) -> System:
-    if name not in list(System):
-        raise FlagError("--systems", f"{name!r} is not known; choose from {', '.join(System)}")
+def _system(name: str, pair: Pair) -> System:
+    known = [system for system in System if pair.draft or system is not System.DRAFT_ONLY]
+    if name not in known:
+        raise FlagError("--systems", f"{name!r} is not known of pair {pair.name}; choose from {', '.join(known)}")
     return System(name)
 
 

@@ -97,6 +97,7 @@ def test_this_machine_is_measured_as_a_server_does() -> None:
     [
         (["--pair=s", "--kind=gpu"], "--kind"),
         (["--pair=q", "--systems=on,fast"], "--systems"),
+        (["--pair=s", "--systems=on,draft_only"], "--systems"),
         (["--pair=q", "--streams=0"], "--streams"),
         (["--pair=q", "--temperatures=hot"], "--temperatures"),
     ],
