@@ -67,6 +67,12 @@ def drafts_listed(folder: Path) -> list[str]:
     return (folder / "private" / "drafts").read_text().split()
 
 
+def address_told(up: Up, name: str) -> str:
+    """Where the draft of this name was told to listen: anywhere, if something else has its usual port."""
+    [port] = [flag.removeprefix("--port=") for flag in up.what_was_told(name)["argv"] if flag.startswith("--port=")]
+    return f"127.0.0.1:{port}"
+
+
 async def get(up: Up, path: str) -> str:
     """An answer on a connection of its own."""
     async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as client:
@@ -98,17 +104,18 @@ async def test_a_target_is_reached_when_it_is_ready_and_ends_when_its_streams_ha
 async def test_the_targets_are_told_of_drafts_that_come_and_go(up: Up, monkeypatch: pytest.MonkeyPatch) -> None:
     async with fleet(up, monkeypatch) as (made, _):
         await until(lambda: ready(made) == ["target-1", "draft-1"])
-        [first] = drafts_listed(up.folder)
+        first = address_told(up, "draft-1")
+        assert drafts_listed(up.folder) == [first]
         made.scale("draft", 2)
         assert drafts_listed(up.folder)[:1] == [first]
         await until(lambda: ready(made) == ["target-1", "draft-1", "draft-2"])
-        assert len(drafts_listed(up.folder)) == 2
+        assert drafts_listed(up.folder) == [first, address_told(up, "draft-2")]
         made.scale("draft", 0)
         assert drafts_listed(up.folder) == []
         await until(lambda: names(made) == ["target-1"])
         made.scale("draft", 1)
         await until(lambda: ready(made) == ["target-1", "draft-1"])
-        assert drafts_listed(up.folder) == [first]
+        assert drafts_listed(up.folder) == [address_told(up, "draft-1")]
 
 
 async def test_what_is_wanted_again_while_another_still_ends_is_a_new_process(
