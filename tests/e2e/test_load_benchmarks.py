@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -41,3 +42,24 @@ def test_two_streams_are_counted_over_the_real_model(tmp_path: Path) -> None:
     # Two prompts were read and five tokens more made of each, in steps of at least one row.
     assert 2 * 6 / point["off_tok_s"] > 6 * forward_ms["1"] / 1000
     assert point["on_tok_s"] > 0
+
+
+def test_an_interrupted_count_keeps_the_points_that_are_done(tmp_path: Path) -> None:
+    file = tmp_path / "virtual.json"
+    command = [sys.executable, "-m", "benchmarks.virtual", *SETTINGS, "--streams=2,4", f"--json={file}"]
+    with subprocess.Popen(command, cwd=TESTS, stdout=subprocess.PIPE, text=True, preexec_fn=interruptible) as counting:
+        assert counting.stdout is not None
+        for line in counting.stdout:
+            if line.startswith("1/2"):
+                counting.send_signal(signal.SIGINT)
+                break
+        said = counting.stdout.read()
+    assert counting.returncode == 130, said
+    assert f"stopped; what was counted is: {file}" in said
+    report = json.loads(file.read_text())
+    assert (report["complete"], len(report["points"])) == (False, 1)
+
+
+def interruptible() -> None:
+    """Whoever started the tests may have set Ctrl-C aside."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

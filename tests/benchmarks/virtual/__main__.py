@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 from outrider_serving.cli import FlagError, run
-from outrider_serving.engine.thread import EngineThread
 from outrider_serving.flags import use_own_cores
 
 from benchmarks.flags import JsonFlag, PairFlag, PromptsFlag, pair_of, stream_counts, temperatures_of, writable
@@ -89,7 +88,7 @@ def virtual(
     )
     session = Session(settings)
     use_own_cores()
-    EngineThread().call(session.run)
+    session.run()
     return 0
 
 

@@ -85,7 +85,7 @@ class Session:
         self._results: list[Result] = []
 
     def run(self) -> None:
-        """Serves, writes and shows; from one thread, as a server does."""
+        """Serves, writes and shows. All in the caller's thread: a server has one, and Ctrl-C comes between forwards."""
         about = {"machine": machine.describe(), "kind": self._settings.kind.value}
         complete = False
         try:
@@ -98,7 +98,6 @@ class Session:
                     result = self._result(point, servers)
                     self._results.append(result)
                     self._save(about, complete=False)
-                    # Steps of one row and of many take about as long, here as anywhere.
                     left_s = (time.monotonic() - started_s) / done * (len(self._points) - done)
                     self._screen.step(_said(result), done, len(self._points), left_s)
             complete = True
