@@ -14,6 +14,8 @@ from benchmarks.systems import PAIRS, Pair
 FAILED = 1
 TERMINATED = 143
 MOST_STREAMS = 256
+LOADS = "1,4,8,16,32"
+BOTH = "0,1"  # temperatures
 
 PairFlag = Annotated[
     str, typer.Option("--pair", help="q: Qwen2.5-Coder 1.5B and its 0.5B draft. s: SmolLM2 135M and n-grams.")
@@ -27,6 +29,14 @@ PromptsFlag = Annotated[
         "else prompts.jsonl here.",
     ),
 ]
+
+TemperaturesFlag = Annotated[
+    str, typer.Option("--temperatures", help="Of mixed and of the categories; the traces are run greedily.")
+]
+TokensFlag = Annotated[
+    int, typer.Option("--tokens", min=0, max=1024, help="Tokens of an answer; 0: 24 for q, 48 for s.")
+]
+WavesFlag = Annotated[int, typer.Option("--waves", min=0, help="Requests a stream; 0: 2.")]
 
 
 def pair_of(name: str) -> Pair:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -14,22 +13,26 @@ from outrider_serving.cli import FlagError, run
 
 from benchmarks.errors import BenchError
 from benchmarks.flags import (
+    BOTH,
     FAILED,
+    LOADS,
     TERMINATED,
     JsonFlag,
     PairFlag,
     PromptsFlag,
+    TemperaturesFlag,
+    TokensFlag,
+    WavesFlag,
     pair_of,
     stream_counts,
     temperatures_of,
     writable,
 )
-from benchmarks.load.points import SCALES, TEMPERATURES, Contender
+from benchmarks.load.points import Contender, scale_of
 from benchmarks.load.session import Session, Settings
 from benchmarks.prompts import default_file
 
 PROGRAM = "benchmarks.load"
-LOADS = "1,4,8,16,32"
 
 EXAMPLES = """\b
 Examples, from the folder tests/:
@@ -58,13 +61,9 @@ def load(
             "times.",
         ),
     ] = None,
-    temperatures: Annotated[
-        str, typer.Option("--temperatures", help="Of mixed and of the categories; the traces are run greedily.")
-    ] = ",".join(f"{temperature:g}" for temperature in TEMPERATURES),
-    tokens: Annotated[
-        int, typer.Option("--tokens", min=0, max=1024, help="Tokens of an answer; 0: 24 for q, 48 for s.")
-    ] = 0,
-    waves: Annotated[int, typer.Option("--waves", min=0, help="Requests a stream; 0: 2.")] = 0,
+    temperatures: TemperaturesFlag = BOTH,
+    tokens: TokensFlag = 0,
+    waves: WavesFlag = 0,
     minutes: Annotated[
         float, typer.Option("--minutes", min=0, help="Repeat all points while another round fits; 0: one round.")
     ] = 0,
@@ -79,17 +78,11 @@ def load(
       130  interrupted (143: terminated), likewise
     """
     chosen = pair_of(pair)
-    scale = SCALES[chosen.name]
     settings = Settings(
         pair=chosen,
         json=writable(json),
         prompts=prompts or default_file(),
-        scale=replace(
-            scale,
-            tokens=tokens or scale.tokens,
-            waves=waves or scale.waves,
-            fewest_requests=waves or scale.fewest_requests,
-        ),
+        scale=scale_of(chosen.name, tokens, waves),
         loads=stream_counts(streams),
         contenders=tuple(_contenders(systems.split(","))),
         temperatures=temperatures_of(temperatures),

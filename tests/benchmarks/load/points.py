@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import product
 
@@ -78,6 +78,17 @@ SCALES: Mapping[str, Scale] = {
         long_prompt_tokens=4096,
     ),
 }
+
+
+def scale_of(pair: str, tokens: int, waves: int) -> Scale:
+    """That of a pair; tokens, waves: others than its own, 0 for those."""
+    scale = SCALES[pair]
+    return replace(
+        scale,
+        tokens=tokens or scale.tokens,
+        waves=waves or scale.waves,
+        fewest_requests=waves or scale.fewest_requests,
+    )
 
 
 def plan(

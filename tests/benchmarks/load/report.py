@@ -43,8 +43,8 @@ def describe(result: Result) -> Json:
         "tokens": result.tokens,
         "rounds": max(map(len, result.measured.values()), default=0),
         **{f"{contender.value}_tok_s": rates[contender] for contender in Contender},
-        "on_off": _quotient(rates[Contender.ON], rates[Contender.OFF]),
-        "on_hf": _quotient(rates[Contender.ON], rates[Contender.HF]),
+        "on_off": quotient(rates[Contender.ON], rates[Contender.OFF]),
+        "on_hf": quotient(rates[Contender.ON], rates[Contender.HF]),
         **{f"ttft_p{percent}_ms": on.get("ttft_ms", {}).get(f"p{percent}") for percent in PERCENTS},
         **{f"itl_p{percent}_ms": on.get("itl_ms", {}).get(f"p{percent}") for percent in PERCENTS},
         **{key: on.get(key) for key in ("accepted_per_step", "nodes_per_step", "wasted_share", "asked_share")},
@@ -52,7 +52,7 @@ def describe(result: Result) -> Json:
     }
 
 
-def _quotient(value: float | None, base: float | None) -> float | None:
+def quotient(value: float | None, base: float | None) -> float | None:
     return None if value is None or not base else value / base
 
 

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated
 
 import typer
 from outrider_serving.cli import FlagError, run
 from outrider_serving.flags import use_own_cores
 
-from benchmarks.flags import JsonFlag, PairFlag, PromptsFlag, pair_of, stream_counts, temperatures_of, writable
-from benchmarks.load.points import SCALES, TEMPERATURES
+from benchmarks.flags import (
+    BOTH,
+    LOADS,
+    JsonFlag,
+    PairFlag,
+    PromptsFlag,
+    TemperaturesFlag,
+    TokensFlag,
+    WavesFlag,
+    pair_of,
+    stream_counts,
+    temperatures_of,
+    writable,
+)
+from benchmarks.load.points import scale_of
 from benchmarks.prompts import default_file
 from benchmarks.systems import PAIR_Q, Pair
 from benchmarks.virtual.kinds import Kind
@@ -18,7 +30,6 @@ from benchmarks.virtual.report import System
 from benchmarks.virtual.session import Session, Settings
 
 PROGRAM = "benchmarks.virtual"
-LOADS = "1,4,8,16,32"
 
 EXAMPLES = """\b
 Examples, from the folder tests/:
@@ -49,13 +60,9 @@ def virtual(
         list[str] | None,
         typer.Option("--only", help="Only this workload: mixed, a trace or a category; may be given several times."),
     ] = None,
-    temperatures: Annotated[
-        str, typer.Option("--temperatures", help="Of mixed and of the categories; the traces are run greedily.")
-    ] = ",".join(f"{temperature:g}" for temperature in TEMPERATURES),
-    tokens: Annotated[
-        int, typer.Option("--tokens", min=0, max=1024, help="Tokens of an answer; 0: 24 for q, 48 for s.")
-    ] = 0,
-    waves: Annotated[int, typer.Option("--waves", min=0, help="Requests a stream; 0: 2.")] = 0,
+    temperatures: TemperaturesFlag = BOTH,
+    tokens: TokensFlag = 0,
+    waves: WavesFlag = 0,
 ) -> int:
     """Count what speculation earns: the real engines, models and prompts in one process, whose forwards take what a
     machine's of some kind would. Exact, and the same whatever else this machine does.
@@ -69,18 +76,12 @@ def virtual(
     chosen = pair_of(pair)
     if kind is not Kind.HERE and chosen is not PAIR_Q:
         raise FlagError("--kind", f"{kind.value} is known of pair {PAIR_Q.name} alone; leave it out")
-    scale = SCALES[chosen.name]
     settings = Settings(
         pair=chosen,
         json=writable(json),
         prompts=prompts or default_file(),
         kind=kind,
-        scale=replace(
-            scale,
-            tokens=tokens or scale.tokens,
-            waves=waves or scale.waves,
-            fewest_requests=waves or scale.fewest_requests,
-        ),
+        scale=scale_of(chosen.name, tokens, waves),
         loads=stream_counts(streams),
         systems=tuple(_system(name, chosen) for name in systems.split(",")),
         temperatures=temperatures_of(temperatures),

@@ -10,7 +10,7 @@ from typing import Any
 from support.virtual import Served
 
 from benchmarks.load.points import Point
-from benchmarks.load.report import NEVER_BELOW, least
+from benchmarks.load.report import NEVER_BELOW, least, quotient
 
 Json = dict[str, Any]
 
@@ -47,8 +47,8 @@ def describe(result: Result) -> Json:
         "prompt_tokens": result.prompt_tokens,
         "tokens": result.tokens,
         **{f"{system.value}_tok_s": rates[system] for system in System},
-        "on_off": _quotient(rates[System.ON], rates[System.OFF]),
-        "on_better": _quotient(rates[System.ON], max(alone, default=None)),
+        "on_off": quotient(rates[System.ON], rates[System.OFF]),
+        "on_better": quotient(rates[System.ON], max(alone, default=None)),
         **_counted(served.get(System.ON)),
     }
 
@@ -68,10 +68,6 @@ def _counted(served: Served | None) -> Json:
         "nodes_per_step": sum(step.draft_tokens for step in steps) / sequences,
         "asked_share": sum(step.asked > 0 for step in steps) / len(steps),
     }
-
-
-def _quotient(value: float | None, base: float | None) -> float | None:
-    return None if value is None or not base else value / base
 
 
 def build(pair: str, results: Sequence[Result], *, complete: bool) -> Json:
