@@ -65,7 +65,7 @@ def virtual(
     waves: WavesFlag = 0,
 ) -> int:
     """Count what speculation earns: the real engines, models and prompts in one process, whose forwards take what a
-    machine's of some kind would. Exact, and the same whatever else this machine does.
+    machine's of some kind would. Whatever else this machine does, on and off differ by the policy alone.
 
     \b
     Exit codes
