@@ -197,6 +197,19 @@ class DraftGates:
         return self._step_time.of(sequences, sequences) / self._step_time.of(self.ROWS * sequences, sequences)
 
 
+@dataclass(frozen=True)
+class Unread:
+    """A sequence that the draft has not read. tokens: to be read, which took the target `prefill_s`. remaining: tokens
+    that may still come. undrafted_tokens: that steps of its own without the draft gave, `undrafted_s` long.
+    """
+
+    tokens: int
+    prefill_s: float
+    remaining: int
+    undrafted_tokens: int = 0
+    undrafted_s: float = 0.0
+
+
 class Opening:
     """Whether a draft that shares the target's hardware is to read a sequence: what it would save of the tokens that
     are still to come, against what reading the prompt takes from the target. Under load a token costs the target little
@@ -204,8 +217,11 @@ class Opening:
     """
 
     # What it saves is a belief and comes later, what it costs is sure, and all others stand still meanwhile. At 1 a
-    # batch of 8 with answers of 24 tokens came to 0.7 of plain decoding.
+    # batch of 8 with answers of 24 tokens came to 0.7 of plain decoding. One stream alone gives up nobody's time: it
+    # needs the margin only until it has shown for itself what n-grams earn, or do not.
     MARGIN = 2.0
+    # What n-grams earn in others counts as so many steps of its own.
+    OTHERS_STEPS = 4.0
 
     # Until it has been seen: of the time that the target took for the prompt.
     FIRST_SHARE = 0.5
@@ -219,18 +235,19 @@ class Opening:
     def opened(self, sequence: int) -> bool:
         return sequence in self._opened
 
-    def pays(
-        self, tokens: int, prefill_s: float, remaining: int, plain_token_s: float, gain: float, other_gain: float
-    ) -> bool:
-        """tokens: to be read, which took the target `prefill_s`. remaining: tokens that may still come, each
-        `plain_token_s` of plain decoding. gain: how many times as fast they come with the draft; other_gain: without
-        it, by n-grams.
+    def pays(self, unread: Unread, sequences: int, plain_step_s: float, gain: float, other_gain: float) -> bool:
+        """sequences: that share a step, which takes `plain_step_s` of plain decoding. gain: how many times as fast they
+        come with the draft; other_gain: without it, by n-grams.
         """
-        read_s = self.FIRST_SHARE * prefill_s
+        steps = self.OTHERS_STEPS + unread.undrafted_s / plain_step_s
+        own_gain = (self.OTHERS_STEPS * other_gain + unread.undrafted_tokens) / steps
+        plain_s = unread.remaining * plain_step_s / sequences
+        saved_s = plain_s * (1.0 / max(1.0, own_gain) - 1.0 / max(1.0, gain))
+        margin = self.MARGIN if sequences > 1 else 1.0 + (self.MARGIN - 1.0) * self.OTHERS_STEPS / steps
+        read_s = self.FIRST_SHARE * unread.prefill_s
         if self._read_tokens:
-            read_s = tokens * max(0.0, self._reading_s) / self._read_tokens
-        saved_s = remaining * plain_token_s * (1.0 / max(1.0, other_gain) - 1.0 / max(1.0, gain))
-        return saved_s > self.MARGIN * read_s
+            read_s = unread.tokens * max(0.0, self._reading_s) / self._read_tokens
+        return saved_s > margin * read_s
 
     def asked(self, sequences: Iterable[int], unread: int, wait_s: float) -> None:
         """A step waited so long; meanwhile the draft read `unread` tokens of sequences that were asked for at first.

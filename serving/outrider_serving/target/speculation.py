@@ -12,7 +12,7 @@ from outrider_serving.engine.calibration import Calibration, Proposal
 from outrider_serving.engine.request import Request
 from outrider_serving.engine.step_time import StepTime
 from outrider_serving.engine.tree import Tree, merge
-from outrider_serving.target.budget import DraftGates, NodeBudget, Opening, Selection, select
+from outrider_serving.target.budget import DraftGates, NodeBudget, Opening, Selection, Unread, select
 from outrider_serving.target.drafters import Ask, Drafter
 from outrider_serving.target.sequence import Sequence
 
@@ -160,14 +160,16 @@ class Speculation:
         """Whether the draft has read the sequence, or is worth its reading it."""
         if self._policy.mode == "Always" or self._policy.run_ahead or self._opening.opened(sequence.id):
             return True
-        return self._opening.pays(
+        unread = Unread(
             tokens=len(sequence.tokens),
             prefill_s=sequence.prefill_s,
             remaining=sequence.remaining,
-            plain_token_s=self.step_time.of(sequences, sequences) / sequences,
-            gain=self._gates.at(sequences).gain,
-            other_gain=self._plain_s / self._undrafted_s,
+            undrafted_tokens=len(sequence.tokens) - sequence.undrafted_from,
+            undrafted_s=sequence.undrafted_s,
         )
+        plain_step_s = self.step_time.of(sequences, sequences)
+        gain, other_gain = self._gates.at(sequences).gain, self._plain_s / self._undrafted_s
+        return self._opening.pays(unread, sequences, plain_step_s, gain, other_gain)
 
     def _lookup(self, sequence: Sequence) -> Tree:
         if not self._policy.ngrams:
@@ -245,6 +247,11 @@ class Speculation:
         self._plain_s = GAIN_FADE * self._plain_s + plain_s
         self._undrafted_s = GAIN_FADE * self._undrafted_s + undrafted_s
         self._spent_s = GAIN_FADE * self._spent_s + spent_s
+        for sequence in decoding:
+            if drafting.asked:
+                sequence.undrafted_from, sequence.undrafted_s = len(sequence.tokens), 0.0
+            else:
+                sequence.undrafted_s += spent_s
         gate = self._gates.at(len(decoding))
         if drafting.asked:
             gate.drafted_step(plain_s, spent_s, drafting.answered > 0)

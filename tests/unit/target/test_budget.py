@@ -19,6 +19,7 @@ from outrider_serving.target.budget import (
     DraftGates,
     NodeBudget,
     Opening,
+    Unread,
     select,
 )
 
@@ -168,18 +169,40 @@ def test_a_prompt_that_the_draft_had_to_read_is_paid_off_by_the_steps_that_follo
 
 
 def test_a_draft_reads_a_prompt_only_where_what_is_to_come_saves_more() -> None:
-    def pays(remaining: int = 48, plain_token_s: float = 0.15, gain: float = 1.5, other_gain: float = 1.0) -> bool:
-        return Opening().pays(700, 1.4, remaining, plain_token_s, gain, other_gain)
+    def pays(remaining: int = 48, plain_step_s: float = 0.15, gain: float = 1.5, other_gain: float = 1.0) -> bool:
+        return Opening().pays(Unread(700, 1.4, remaining), 1, plain_step_s, gain, other_gain)
 
     assert pays(), "one stream: 2.4 s to save, 0.7 to pay"
     assert not pays(remaining=24), "1.2 s is not twice as much, and it is a belief"
-    assert not pays(plain_token_s=0.01), "under load a token costs little"
+    assert not pays(plain_step_s=0.01), "a token costs little"
     assert not pays(remaining=4)
     assert not pays(gain=1.0), "a draft that earns nothing"
     assert not pays(gain=0.5), "nor one that loses"
     assert not pays(other_gain=1.3), "n-grams save most of it, and read nothing"
     assert not pays(other_gain=2.0), "nor where they do better"
     assert pays(other_gain=0.9), "what they lose is not the draft's gain"
+
+
+def test_what_n_grams_earn_in_a_sequence_of_its_own_decides_after_some_steps() -> None:
+    """700 tokens to read take 0.7 s; n-grams are known to earn 1.4 in others, which is too much for the draft."""
+
+    def pays(steps: int, tokens: int, sequences: int = 1) -> bool:
+        unread = Unread(700, 1.4, 60 * sequences, undrafted_tokens=tokens, undrafted_s=0.15 * steps)
+        return Opening().pays(unread, sequences, plain_step_s=0.15, gain=1.7, other_gain=1.4)
+
+    assert not pays(0, 0), "1.1 s are to be saved, and it is a belief"
+    assert pays(4, 4), "nothing came of them"
+    assert not pays(4, 8), "they earn 2 here"
+    assert not pays(100, 160), "and 1.6 for long, as good as the draft"
+
+
+def test_one_stream_alone_needs_no_margin_once_it_has_shown_what_it_earns() -> None:
+    def pays(steps: int, sequences: int) -> bool:
+        unread = Unread(700, 1.4, 20 * sequences, undrafted_tokens=steps, undrafted_s=0.15 * steps)
+        return Opening().pays(unread, sequences, plain_step_s=0.15, gain=1.5, other_gain=1.0)
+
+    assert [pays(steps, 1) for steps in (0, 4, 40)] == [False, False, True], "1.0 s to save, 0.7 to pay"
+    assert not pays(40, 2), "while one is read, the other stands still"
 
 
 def test_beside_a_prompt_a_node_costs_what_a_token_of_it_does() -> None:
@@ -212,7 +235,7 @@ def test_what_reading_takes_is_learnt_from_the_steps_that_waited_for_it() -> Non
     opening = Opening()
 
     def pays() -> bool:
-        return opening.pays(tokens=100, prefill_s=0.2, remaining=10, plain_token_s=0.1, gain=2.0, other_gain=1.0)
+        return opening.pays(Unread(100, 0.2, remaining=10), 1, plain_step_s=0.1, gain=2.0, other_gain=1.0)
 
     assert pays()
     opening.asked([1], unread=0, wait_s=0.1)
@@ -236,7 +259,7 @@ def test_levels_are_not_taken_for_reading() -> None:
         opening.asked([1], unread=0, wait_s=0.30)
 
     def pays(tokens: int) -> bool:
-        return opening.pays(tokens, prefill_s=0.0, remaining=48, plain_token_s=0.15, gain=1.5, other_gain=1.0)
+        return opening.pays(Unread(tokens, 0.0, remaining=48), 1, plain_step_s=0.15, gain=1.5, other_gain=1.0)
 
     # 0.8 ms a token; 2.4 s are to be saved, and it has to be twice as much.
     assert pays(1400)

@@ -10,6 +10,7 @@ from outrider_serving.engine.request import SamplingParams
 from outrider_serving.engine.step_time import StepTime
 from outrider_serving.engine.tree import Tree
 from outrider_serving.target.drafters import Ask, NoDraft
+from outrider_serving.target.sequence import Sequence
 from outrider_serving.target.speculation import Drafting, Speculation, SpeculationPolicy
 from support.inprocess import STEP_TIME, generate, sequence_of, target_step
 from support.pair import random_pair
@@ -69,3 +70,43 @@ def test_a_draft_is_not_asked_for_few_of_those_that_would_wait() -> None:
     assert not speculation.trees(decoding, running=4).asked
     decoding[0].prefill_s = 0.0
     assert speculation.trees(decoding, running=4).asked
+
+
+def without_the_draft(speculation: Speculation, sequence: Sequence, steps: int, tokens: int) -> None:
+    """Steps that did not ask the draft, a second long, gave so many tokens each."""
+    for _ in range(steps):
+        sequence.tokens.extend([0] * tokens)
+        speculation.learn([sequence], Drafting([Tree()]), 0, tokens, work_s=1.0)
+
+
+@pytest.mark.parametrize(("tokens", "asked"), [(1, True), (3, False)])
+def test_a_long_prompt_is_read_once_its_own_steps_have_shown_that_n_grams_earn_little(tokens: int, asked: bool) -> None:
+    drafter = Recording()
+    sequence = sequence_of(
+        target_step(random_pair(0.1).target, SpeculationPolicy(), drafter), [1, 2], SamplingParams(max_tokens=101)
+    )
+    sequence.tokens.append(3)
+    sequence.prefill_s = 36.0  # half of it for the draft; 33 s are to be saved
+    speculation = Speculation(drafter, SpeculationPolicy(ngrams=False), StepTime(STEP_TIME))
+    assert not speculation.trees([sequence], running=1).asked
+    without_the_draft(speculation, sequence, steps=8, tokens=tokens)
+    assert speculation.trees([sequence], running=1).asked == asked
+
+
+def test_what_came_of_the_draft_is_not_taken_for_what_n_grams_earn() -> None:
+    drafter, told_on = Recording(), [True]
+    sequence = sequence_of(
+        target_step(random_pair(0.1).target, SpeculationPolicy(), drafter), [1, 2], SamplingParams(max_tokens=200)
+    )
+    sequence.tokens.append(3)
+    speculation = Speculation(drafter, SpeculationPolicy(ngrams=False), StepTime(STEP_TIME), allowed=lambda: told_on[0])
+    sequence.prefill_s = 1.0
+    for _ in range(8):
+        assert speculation.trees([sequence], running=1).asked
+        sequence.tokens.extend([4, 5, 6, 7])
+        speculation.learn([sequence], Drafting([Tree()], True, 1, wait_s=0.1), 3, 4, work_s=1.0)
+    told_on[0] = False
+    assert not speculation.trees([sequence], running=1).asked
+    without_the_draft(speculation, sequence, steps=2, tokens=1)
+    told_on[0] = True
+    assert speculation.trees([sequence], running=1).asked
