@@ -8,9 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 from outrider_serving.cli import FlagError
+from outrider_serving.engine import quantization
 from outrider_serving.engine.attention import ATTENTION
 from outrider_serving.engine.model_runner import ModelRunner
-from outrider_serving.engine.quantization import Int8Linear, Quantization, UnsupportedQuantization, quantize
+from outrider_serving.engine.quantization import (
+    UNSIGNED_ZERO,
+    Int8Linear,
+    Quantization,
+    UnsupportedQuantization,
+    quantize,
+)
 from outrider_serving.engine.request import SamplingParams
 from outrider_serving.engine.rows import Rows
 from outrider_serving.flags import Dtype, kv_cache_size
@@ -47,6 +54,31 @@ def test_a_row_is_the_same_alone_and_among_others() -> None:
         alone = torch.cat([linear(row.unsqueeze(0)) for row in rows])
         assert torch.equal(linear(rows), alone)
         assert torch.equal(linear(torch.zeros(2, 96)), linear._bias.expand(2, -1))
+
+
+def test_signed_and_unsigned_activations_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which of them a processor is given is a matter of its speed alone."""
+    torch.manual_seed(0)
+    linear, rows = torch.nn.Linear(96, 80), torch.randn(5, 96)
+    products = []
+    for zero in (0, UNSIGNED_ZERO):
+        monkeypatch.setattr(quantization, "zero_point", lambda zero=zero: zero)
+        with torch.inference_mode():
+            products.append(Int8Linear(linear)(rows))
+    assert torch.equal(*products)
+
+
+def test_the_product_is_not_left_to_the_reference_kernel(capfd: pytest.CaptureFixture[str]) -> None:
+    """It is right, and a hundred times as slow."""
+    capabilities = torch.cpu.get_capabilities()
+    if not (capabilities.get("amx_int8") or capabilities.get("avx512_vnni")):
+        pytest.skip("a processor without products of bytes")
+    linear = Int8Linear(torch.nn.Linear(96, 80))
+    with torch.inference_mode(), torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+        linear(torch.randn(4, 96))
+    ran = [line for line in capfd.readouterr().out.splitlines() if ",matmul," in line or ",inner_product," in line]
+    assert ran
+    assert not [line for line in ran if "ref" in line]
 
 
 def test_an_output_layer_that_shares_the_embedding_leaves_it_as_it_was() -> None:
