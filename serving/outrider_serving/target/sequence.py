@@ -40,7 +40,7 @@ class Sequence:
 
     def __post_init__(self) -> None:
         self.tokens = list(self.request.prompt_tokens)
-        # Since the draft was asked for it last: its first token came of the prompt, and took no step.
+        # Since the draft last had it: the first token came of the prompt, and took no step.
         self.undrafted_from, self.undrafted_s = len(self.tokens) + 1, 0.0
         self.sampling = self.request.sampling.rule(self.eos_tokens)
         self._ends = self.request.sampling.ends(self.eos_tokens)

@@ -248,10 +248,10 @@ class Speculation:
         self._undrafted_s = GAIN_FADE * self._undrafted_s + undrafted_s
         self._spent_s = GAIN_FADE * self._spent_s + spent_s
         for sequence in decoding:
-            if drafting.asked:
+            if self._opening.opened(sequence.id):
                 sequence.undrafted_from, sequence.undrafted_s = len(sequence.tokens), 0.0
             else:
-                sequence.undrafted_s += spent_s
+                sequence.undrafted_s += work_s
         gate = self._gates.at(len(decoding))
         if drafting.asked:
             gate.drafted_step(plain_s, spent_s, drafting.answered > 0)

@@ -186,9 +186,9 @@ def test_a_draft_reads_a_prompt_only_where_what_is_to_come_saves_more() -> None:
 def test_what_n_grams_earn_in_a_sequence_of_its_own_decides_after_some_steps() -> None:
     """700 tokens to read take 0.7 s; n-grams are known to earn 1.4 in others, which is too much for the draft."""
 
-    def pays(steps: int, tokens: int, sequences: int = 1) -> bool:
-        unread = Unread(700, 1.4, 60 * sequences, undrafted_tokens=tokens, undrafted_s=0.15 * steps)
-        return Opening().pays(unread, sequences, plain_step_s=0.15, gain=1.7, other_gain=1.4)
+    def pays(steps: int, tokens: int) -> bool:
+        unread = Unread(700, 1.4, 60, undrafted_tokens=tokens, undrafted_s=0.15 * steps)
+        return Opening().pays(unread, 1, plain_step_s=0.15, gain=1.7, other_gain=1.4)
 
     assert not pays(0, 0), "1.1 s are to be saved, and it is a belief"
     assert pays(4, 4), "nothing came of them"

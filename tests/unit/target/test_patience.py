@@ -110,3 +110,15 @@ def test_what_came_of_the_draft_is_not_taken_for_what_n_grams_earn() -> None:
     without_the_draft(speculation, sequence, steps=2, tokens=1)
     told_on[0] = True
     assert speculation.trees([sequence], running=1).asked
+
+
+def test_one_that_the_draft_has_not_read_earns_by_itself_beside_one_that_it_drafts() -> None:
+    drafter = Recording()
+    step = target_step(random_pair(0.1).target, SpeculationPolicy(), drafter)
+    drafted, unread = (sequence_of(step, [1, 2], SamplingParams(max_tokens=20)) for _ in range(2))
+    unread.prefill_s = 1000.0
+    speculation = Speculation(drafter, SpeculationPolicy(), StepTime(STEP_TIME))
+    assert speculation.trees([drafted, unread], running=2).asked
+    speculation.learn([drafted, unread], Drafting([Tree()] * 2, True, 1, wait_s=5.0), 0, 2, work_s=1.0)
+    assert unread.undrafted_s == 1.0, "the wait is not its own"
+    assert drafted.undrafted_s == 0.0
