@@ -18,6 +18,7 @@ from outrider_operator.resources.platform import Platform
 from outrider_serving.draft import main as draft
 from outrider_serving.models import main as models
 from outrider_serving.target import main as target
+from outrider_serving.target import service
 from typer.core import TyperGroup
 from unit.operator.test_round_trip import specs
 from unit.operator.yaml_models import model, resource
@@ -73,7 +74,7 @@ def test_every_field_arrives(kv_cache: dict[str, object]) -> None:
         )
 
 
-@pytest.mark.parametrize(("role", "drain_s"), [("target", target.DRAIN_S), ("draft", draft.DRAIN_S)])
+@pytest.mark.parametrize(("role", "drain_s"), [("target", service.DRAIN_S), ("draft", draft.DRAIN_S)])
 def test_a_command_that_is_told_to_end_has_done_so_before_its_pod_is_killed(role: str, drain_s: float) -> None:
     spec = {"model": {"uri": "hf://a/b"}}
     built = build(model({"target": spec, "draft": spec}), Platform())

@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import socket
-import threading
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
 import uvloop
-from prometheus_client import CollectorRegistry
 
-from outrider_serving import flags, loading, logs
-from outrider_serving.api.app import create_app
-from outrider_serving.api.health import DraftHealth, HealthReport, OneDraftHealth, SpeculationHealth
+from outrider_serving import flags, logs
 from outrider_serving.api.keys import ApiKeys, BadKeys
 from outrider_serving.cli import FlagError, run
 from outrider_serving.engine.thread import EngineThread
-from outrider_serving.metrics import TargetMetrics
-from outrider_serving.protocol.identity import Identity
-from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.role import Role, load_role
-from outrider_serving.server import Server
 from outrider_serving.target.control import SpeculationControl
-from outrider_serving.target.draft_fleet import DraftFleet
-from outrider_serving.target.drafters import Drafter, NoDraft
-from outrider_serving.target.engine import TargetEngine
-from outrider_serving.target.names import certified_host, check_name
-from outrider_serving.target.remote import RemoteDrafter
-from outrider_serving.target.scheduler import Scheduler
-from outrider_serving.target.speculation import Speculation, SpeculationPolicy
-from outrider_serving.target.step import TargetStep
+from outrider_serving.target.names import check_name
+from outrider_serving.target.service import Access, Limits, TargetService, Wanted
+from outrider_serving.target.speculation import SpeculationPolicy
 from outrider_serving.tls import BadCertificate, ServingCertificate
 
-log = structlog.get_logger()
-
 PROGRAM = "outrider-target"
-# What runs when nothing new comes any more may finish for this long: nearly all that its pod has for it.
-DRAIN_S = 110
 app = typer.Typer(add_completion=False)
 
 
@@ -175,24 +153,18 @@ def serve(
             tensor_parallel_size,
         )
     )
-    drafts = draft if draft and mode is not Mode.OFF else []
-    scheduler = Scheduler(max_num_seqs, max_batched_tokens)
-    permission = SpeculationControl(control)
-    code = uvloop.run(
-        _serve(thread, role, policy, placement, scheduler, max_queue, listener, drafts, access, permission, linger_s)
+    wanted = Wanted(
+        limits=Limits(max_num_seqs, max_batched_tokens, max_queue),
+        policy=policy,
+        drafts=draft if draft and mode is not Mode.OFF else [],
+        access=access,
+        permission=SpeculationControl(control),
+        linger_s=linger_s,
     )
+    code = uvloop.run(_serve(thread, role, wanted, listener))
     if role.ranks is not None:
         role.ranks.end()
     return code
-
-
-@dataclass(frozen=True)
-class Access:
-    """Who may speak with the target, and how it is known. What is None is open to all, and in the clear."""
-
-    identity: Identity | None
-    keys: ApiKeys | None
-    certificate: ServingCertificate | None
 
 
 def _access(identity: Path | None, api_keys: Path | None, tls: Path | None) -> Access:
@@ -216,110 +188,8 @@ def _check_names(drafts: list[str]) -> None:
             raise FlagError("--draft", str(error)) from None
 
 
-def _fleet(role: Role, policy: SpeculationPolicy, drafts: list[str], identity: Identity | None) -> DraftFleet:
-    shape = pb.TreeShape(
-        max_depth=policy.max_depth,
-        max_branches=policy.max_branches,
-        max_nodes=policy.max_nodes,
-        min_probability=policy.min_probability,
-        run_ahead=policy.run_ahead,
-    )
-    fingerprint = loading.tokenizer_fingerprint(role.tokenizer)
-
-    def connect(
-        address: str, name: str, changed: threading.Condition, on_leaving: Callable[[], object]
-    ) -> RemoteDrafter:
-        host = certified_host(name, address)
-        return RemoteDrafter(
-            address, fingerprint, role.runner.vocabulary_size, shape, changed, on_leaving, identity, host
-        )
-
-    return DraftFleet(drafts, connect)
-
-
-async def _serve(
-    thread: EngineThread,
-    role: Role,
-    policy: SpeculationPolicy,
-    placement: Placement,
-    scheduler: Scheduler,
-    max_queue: int,
-    listener: socket.socket,
-    drafts: list[str],
-    access: Access,
-    permission: SpeculationControl,
-    linger_s: float,
-) -> int:
-    model = role.runner.model
-    registry = CollectorRegistry()
-    step_time = role.forwards.step_time
-    metrics = TargetMetrics(registry, role.model_name)
-    metrics.set_places(scheduler.max_num_seqs, scheduler.max_batched_tokens)
-    metrics.follow_step_time(step_time)
-    metrics.follow_permission(lambda: permission.allowed)
-    fleet = _fleet(role, policy, drafts, access.identity) if drafts else None
-    drafter: Drafter = NoDraft() if fleet is None else fleet
-    if fleet is not None:
-        metrics.follow_drafts(lambda: fleet.connected, lambda: fleet.incompatible)
-    loop = asyncio.get_running_loop()
-    failed = asyncio.Event()
-    engine = TargetEngine(
-        role.model_name,
-        role.runner,
-        role.tokenizer,
-        TargetStep(
-            role.runner,
-            scheduler,
-            Speculation(drafter, policy, step_time, lambda: permission.allowed),
-        ),
-        metrics,
-        loading.eos_token_ids(model.config, model.generation_config, role.tokenizer),
-        role.max_model_len_tokens,
-        scheduler.max_num_seqs + max_queue,
-        on_failure=lambda: loop.call_soon_threadsafe(failed.set),
-    )
-
-    if role.ranks is not None:
-        role.ranks.on_death = lambda: loop.call_soon_threadsafe(failed.set)
-
-    def health() -> HealthReport:
-        status = drafter.status
-        about = DraftHealth(status.state.value, status.model, status.reason)
-        each = tuple(OneDraftHealth(**asdict(report)) for report in (fleet.reports if fleet is not None else []))
-        speculation = SpeculationHealth(policy.mode, placement.value, about, each, permission.allowed)
-        return HealthReport(role.model_name, speculation, "failed" if failed.is_set() else "ok")
-
-    def accepts() -> bool:
-        return not failed.is_set()
-
-    def ready() -> bool:
-        return accepts() and not server.ending
-
-    face = create_app(
-        engine, role.tokenizer, health, ready, accepts, registry, on_rejected=metrics.rejected, keys=access.keys
-    )
-    certificate = access.certificate
-    server = Server(face, DRAIN_S, None if certificate is None else certificate.context, linger_s)
-    for ends in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(ends, server.end)
-    engine.start(thread)
-    tasks = [asyncio.create_task(server.end_on(failed)), asyncio.create_task(permission.follow())]
-    if fleet is not None:
-        tasks.append(asyncio.create_task(fleet.run()))
-    if certificate is not None:
-        tasks.append(asyncio.create_task(certificate.follow()))
-    log.info(
-        "serving",
-        address=listener.getsockname()[:2],
-        drafts=drafts,
-        mode=policy.mode,
-        placement=placement.value,
-    )
-    await server.serve(sockets=[listener])
-    for task in tasks:
-        task.cancel()
-    await asyncio.to_thread(engine.stop)
-    return 1 if failed.is_set() else 0
+async def _serve(thread: EngineThread, role: Role, wanted: Wanted, listener: socket.socket) -> int:
+    return await TargetService(thread, role, wanted).run(listener)
 
 
 def main() -> None:
