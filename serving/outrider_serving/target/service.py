@@ -141,7 +141,8 @@ class TargetService:
     def _health(self) -> HealthReport:
         status, policy = self._drafter.status, self._wanted.policy
         about = DraftHealth(status.state.value, status.model, status.reason)
-        each = tuple(OneDraftHealth(**asdict(report)) for report in ([] if self._fleet is None else self._fleet.reports))
+        reports = [] if self._fleet is None else self._fleet.reports
+        each = tuple(OneDraftHealth(**asdict(report)) for report in reports)
         allowed = self._wanted.permission.allowed
         speculation = SpeculationHealth(policy.mode, self._placement, about, each, allowed)
         return HealthReport(self._role.model_name, speculation, "ok" if self._accepts() else "failed")

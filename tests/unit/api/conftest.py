@@ -5,7 +5,15 @@ from collections.abc import Iterator
 import httpx
 import openai
 import pytest
-from unit.api.scripted import Served, face, serving, tiny_tokenizer
+from unit.api.scripted import ENDING, WAIT_S, Served, face, serving, tiny_tokenizer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def every_server_ends() -> Iterator[None]:
+    yield
+    for thread in ENDING:
+        thread.join(WAIT_S)
+    assert not [thread.name for thread in ENDING if thread.is_alive()], "servers that did not stop"
 
 
 @pytest.fixture
