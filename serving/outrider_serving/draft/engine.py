@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 
 from outrider_serving.draft import fair
-from outrider_serving.draft.grow import Limits, level_rows
+from outrider_serving.draft.grow import Limits, goodput, level_rows
 from outrider_serving.draft.level_time import LevelTime
 from outrider_serving.draft.session import Session
 from outrider_serving.engine.batch_sampler import propose_all
@@ -44,8 +44,7 @@ class Drafted:
     epoch: int
     session: Session
     shape: pb.TreeShape
-    max_nodes: int
-    target_step_s: float
+    budget: pb.Budget
     committed_at_s: float
     told: bool = False
     final: bool = False
@@ -53,7 +52,7 @@ class Drafted:
 
     @property
     def grows(self) -> bool:
-        return not self.final and self.max_nodes > 0
+        return not self.final and self.budget.max_nodes > 0
 
 
 @dataclass
@@ -187,8 +186,7 @@ class DraftEngine:
             epoch=opened.epoch,
             session=session,
             shape=opened.shape,
-            max_nodes=opened.budget.max_nodes,
-            target_step_s=opened.budget.target_step_ms / 1000,
+            budget=opened.budget,
             committed_at_s=self._clock(),
         )
 
@@ -252,9 +250,8 @@ class DraftEngine:
         self._commit_hits += bool(outcomes) and outcomes[0]
         for outcome in outcomes:
             self._hit_rate += RATE * (outcome - self._hit_rate)
-        drafted.max_nodes = commit.budget.max_nodes
+        drafted.budget = commit.budget
         drafted.session.limits = self._limits(drafted.shape, commit.budget)
-        drafted.target_step_s = commit.budget.target_step_ms / 1000
         drafted.committed_at_s = self._clock()
         drafted.told = drafted.final = False
 
@@ -324,7 +321,7 @@ class DraftEngine:
         ]
         leaves.sort(key=lambda leaf: -leaf[0])
         paths = [path for path, _, _ in leaves]
-        rows = level_rows(paths, self._hit_rate, self._level_time, rows_anyway, self._worth(stream))
+        rows = level_rows(paths, self._hit_rate, self._level_time, rows_anyway, self._worth(stream), _node_s(stream))
         return [(drafted, node) for _, drafted, node in leaves[:rows]]
 
     def _worth(self, stream: list[Drafted]) -> float | None:
@@ -332,8 +329,9 @@ class DraftEngine:
         if stream[0].shape.run_ahead:
             return None
         spent_s = self._clock() - min(drafted.committed_at_s for drafted in stream)
-        step_s = max(drafted.target_step_s for drafted in stream)
-        return sum(drafted.session.expected_tokens for drafted in stream) / max(step_s + spent_s, 1e-9)
+        step_s = max(drafted.budget.target_step_ms for drafted in stream) / 1000
+        paths = [node.path for drafted in stream for node in drafted.session.nodes]
+        return goodput(paths, len(stream), step_s + spent_s, _node_s(stream))
 
     def _in_turn(self, growing: dict[Drafted, list[int]]) -> dict[Drafted, int]:
         """Of those that could be served, the sequences that the next forward serves, and how many rows of each."""
@@ -392,3 +390,8 @@ class DraftEngine:
             messages[stream].reject.extend(rejects)
         self._rejects.clear()
         return dict(messages)
+
+
+def _node_s(stream: list[Drafted]) -> float:
+    """What one more node costs the target to verify."""
+    return max(drafted.budget.target_node_ms for drafted in stream) / 1000

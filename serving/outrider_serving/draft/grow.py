@@ -41,20 +41,39 @@ def leaves(nodes: Sequence[Leaf], sequence_length: int, limits: Limits) -> list[
     return [index for index in likeliest if nodes[index].row is None and nodes[index].depth < deepest]
 
 
+def goodput(paths: Sequence[float], sequences: int, step_s: float, node_s: float) -> float:
+    """Tokens a second of a target's step over the trees of some sequences, of whose nodes, of probabilities `paths`, it
+    verifies as many as earn most:
+
+        max over n of  (sequences + sum of the n best P(path)) / (step_s + n * node_s)
+    """
+    expected = sequences + np.cumsum([0.0, *sorted(paths, reverse=True)])
+    seconds = step_s + node_s * np.arange(len(expected))
+    return float(np.max(expected / np.maximum(seconds, 1e-9)))
+
+
 def level_rows(
-    paths: Sequence[float], hit_rate: float, level_time: StepTime, rows_anyway: int, rate: float | None
+    paths: Sequence[float],
+    hit_rate: float,
+    level_time: StepTime,
+    rows_anyway: int,
+    rate: float | None,
+    node_s: float = 0.0,
 ) -> int:
     """How many leaves the next level expands, of `paths`, their probabilities in falling order; 0: none pays.
 
     Expanding a leaf earns hit_rate * P(path) tokens; a level of n rows takes `level_time` seconds, of which the
     `rows_anyway` of other work are not its own. Where the target waits, its time is worth `rate` tokens a second,
-    and the level is as wide as earns most after that is paid:
+    to verify what a leaf brings takes `node_s` of it, and the level is as wide as earns most after all is paid:
 
-        argmax over n of  hit_rate * sum of the n best P(path)  -  rate * (L(rows + n) - L(rows))
+        argmax over n of  sum of the n best max(0, hit_rate * P(path) - rate * node_s) - rate * (L(rows + n) - L(rows))
 
     None: nobody waits, and the level is as wide as gives most tokens per second of the draft's time.
     """
-    gains = hit_rate * np.cumsum([0.0, *paths])
+    earned = np.array([0.0, *paths]) * hit_rate
+    if rate is not None:
+        earned = np.maximum(0.0, earned - rate * node_s)
+    gains = np.cumsum(earned)
     seconds = level_time.predict(rows_anyway + np.arange(len(gains), dtype=np.float64))
     if rows_anyway:
         seconds = seconds - seconds[0]

@@ -89,11 +89,6 @@ class Session:
         return len(self.tokens) - self._prefix
 
     @property
-    def expected_tokens(self) -> float:
-        """What a target step over this tree is expected to emit."""
-        return 1.0 + sum(node.path for node in self.nodes)
-
-    @property
     def leaves(self) -> list[int]:
         """The nodes that a level could expand, likeliest first; none while the root's children are not known."""
         return [] if self.behind else leaves(self.nodes, len(self.tokens), self.limits)

@@ -88,6 +88,16 @@ def select(
     return Selection(tuple(tuple(sorted(kept)) for kept in nodes), float(expected[best]), float(seconds[best]))
 
 
+# Of a tree, its root included: so many rows a sequence are what a step is compared with that has one of each.
+TREE_ROWS = 4
+
+
+def node_s(step_time: StepTime, sequences: int) -> float:
+    """What each node of the trees of so many sequences costs a step, in seconds."""
+    with_trees_s = step_time.of(TREE_ROWS * sequences, sequences)
+    return (with_trees_s - step_time.of(sequences, sequences)) / ((TREE_ROWS - 1) * sequences)
+
+
 MISSES_TO_REST = 2
 FIRST_REST_STEPS = 16
 # What a probe has lost is to be so little of the rest that follows: a draft that reads on in long sequences loses more
@@ -172,9 +182,6 @@ class DraftGates:
     One switch for all loads would go on drafting for dozens of steps after a surge, and rest for as many after it.
     """
 
-    # Of a tree, its root included: so many rows a sequence are what a step is compared with that has one of each.
-    ROWS = 4
-
     def __init__(self, step_time: StepTime) -> None:
         self._step_time = step_time
         self._gates: dict[int, DraftGate] = {}
@@ -194,7 +201,7 @@ class DraftGates:
     def _ease(self, load: int) -> float:
         """How little trees cost: a plain step's time, over that of one with trees for all."""
         sequences = 2 ** (load - 1)
-        return self._step_time.of(sequences, sequences) / self._step_time.of(self.ROWS * sequences, sequences)
+        return self._step_time.of(sequences, sequences) / self._step_time.of(TREE_ROWS * sequences, sequences)
 
 
 @dataclass(frozen=True)

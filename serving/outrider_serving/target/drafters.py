@@ -34,7 +34,7 @@ class DraftStatus:
 @dataclass(frozen=True)
 class Ask:
     """A sequence as it stands, whose next tree is wanted. `tokens` is the whole of it: prompt and output so far;
-    the first `prompt_tokens` are the prompt.
+    the first `prompt_tokens` are the prompt. target_step_s: a step without trees; target_node_s: each node verified.
     """
 
     sequence: int
@@ -44,6 +44,7 @@ class Ask:
     max_nodes: int
     max_depth: int
     target_step_s: float
+    target_node_s: float
 
 
 class Drafter(Protocol):

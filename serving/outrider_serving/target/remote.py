@@ -182,7 +182,12 @@ class RemoteDrafter:
 
     def _tell(self, ask: Ask, message: pb.TargetMessage) -> None:
         followed = self._followed.setdefault(ask.sequence, Followed())
-        budget = pb.Budget(max_nodes=ask.max_nodes, max_depth=ask.max_depth, target_step_ms=ask.target_step_s * 1000)
+        budget = pb.Budget(
+            max_nodes=ask.max_nodes,
+            max_depth=ask.max_depth,
+            target_step_ms=ask.target_step_s * 1000,
+            target_node_ms=ask.target_node_s * 1000,
+        )
         if followed.generation != self._generation:
             epoch = next(self._epochs)
             self._followed[ask.sequence] = Followed(epoch, self._generation, list(ask.tokens))

@@ -12,7 +12,7 @@ from outrider_serving.engine.calibration import Calibration, Proposal
 from outrider_serving.engine.request import Request
 from outrider_serving.engine.step_time import StepTime
 from outrider_serving.engine.tree import Tree, merge
-from outrider_serving.target.budget import DraftGates, NodeBudget, Opening, Selection, Unread, select
+from outrider_serving.target.budget import DraftGates, NodeBudget, Opening, Selection, Unread, node_s, select
 from outrider_serving.target.drafters import Ask, Drafter
 from outrider_serving.target.sequence import Sequence
 
@@ -200,6 +200,7 @@ class Speculation:
             max_nodes=self._budget.max_nodes,
             max_depth=max(1, sequence.remaining - 1),
             target_step_s=share * self.step_time.of(sequences, sequences),
+            target_node_s=node_s(self.step_time, sequences),
         )
 
     def _patience_s(self, decoding: list[Sequence]) -> tuple[float, float]:

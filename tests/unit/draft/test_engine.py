@@ -81,6 +81,17 @@ def test_a_level_that_costs_more_than_it_earns_is_not_grown() -> None:
     assert levels(target_step_ms=1.0) < levels(target_step_ms=1e7)
 
 
+def test_a_tree_is_the_smaller_the_dearer_its_nodes_are_to_verify() -> None:
+    def nodes(target_node_ms: float) -> int:
+        one = engine()
+        budget = pb.Budget(max_nodes=6, target_step_ms=1e6, target_node_ms=target_node_ms)
+        one.handle(1, opening(7, [1, 2, 3], budget=budget))
+        return len(settled(one)[1].tree[-1].tokens)
+
+    assert nodes(target_node_ms=0) == nodes(target_node_ms=1) == 6
+    assert nodes(target_node_ms=1e6) < nodes(target_node_ms=2e5) < 6
+
+
 def test_a_target_that_asks_for_fewer_nodes_gets_a_smaller_tree() -> None:
     one = engine()
     one.handle(1, opening(7, [1, 2, 3]))
@@ -236,7 +247,9 @@ messages = st.builds(
                 max_nodes=numbers,
                 min_probability=st.floats(width=32),
             ),
-            budget=st.builds(pb.Budget, max_nodes=numbers, target_step_ms=st.floats(0, 100)),
+            budget=st.builds(
+                pb.Budget, max_nodes=numbers, target_step_ms=st.floats(0, 100), target_node_ms=st.floats(width=32)
+            ),
         ),
         max_size=2,
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from outrider_serving.draft.grow import Limits, leaves, level_rows
+from outrider_serving.draft.grow import Limits, goodput, leaves, level_rows
 from outrider_serving.draft.session import Node, Session
 from outrider_serving.engine.batch_sampler import propose_all
 from outrider_serving.engine.calibration import Calibration
@@ -150,14 +150,33 @@ def test_where_nobody_waits_a_level_is_always_grown_and_as_wide_as_gives_most_a_
     assert level_rows([], 1.0, FLAT, 0, rate=None) == 0
 
 
-@given(st.lists(st.floats(0.0, 1.0), max_size=20), st.floats(0.0, 100.0), st.integers(0, 40))
-def test_no_other_width_earns_more(found: list[float], rate: float, rows_anyway: int) -> None:
+def test_a_leaf_whose_tokens_cost_the_target_more_than_they_are_worth_is_not_expanded() -> None:
+    # At 10 tokens a second a node of 40 ms has to bring 0.4 of one: the third leaf would be free for the draft.
+    assert level_rows([0.9, 0.8, 0.3], 1.0, FLAT, 0, rate=10.0) == 3
+    assert level_rows([0.9, 0.8, 0.3], 1.0, FLAT, 0, rate=10.0, node_s=0.04) == 2
+    # And what is left of the others' worth has to pay for the level: 1.7 tokens do, 0.9 do not.
+    assert level_rows([0.9, 0.8, 0.3], 1.0, FLAT, 0, rate=10.0, node_s=0.05) == 0
+
+
+def test_where_nobody_waits_a_leaf_is_expanded_whatever_its_tokens_cost_the_target() -> None:
+    assert level_rows([0.9, 0.8, 0.3], 1.0, FLAT, 0, rate=None, node_s=1.0) == 3
+
+
+def test_what_trees_are_worth_leaves_out_the_nodes_that_do_not_pay() -> None:
+    # Two sequences and two nodes in 250 ms are 14.8 tokens a second; the third node would take it to 13.8.
+    assert goodput([0.8, 0.1, 0.9], 2, step_s=0.2, node_s=0.025) == pytest.approx(3.7 / 0.25)
+    assert goodput([0.8, 0.1, 0.9], 2, step_s=0.2, node_s=0.0) == pytest.approx(3.8 / 0.2)
+    assert goodput([], 2, step_s=0.2, node_s=0.025) == pytest.approx(10.0)
+
+
+@given(st.lists(st.floats(0.0, 1.0), max_size=20), st.floats(0.0, 100.0), st.integers(0, 40), st.floats(0.0, 0.1))
+def test_no_other_width_earns_more(found: list[float], rate: float, rows_anyway: int, node_s: float) -> None:
     paths = sorted(found, reverse=True)
     before_s = FLAT.of(rows_anyway) if rows_anyway else 0.0
 
     def earned(width: int) -> float:
         spent_s = FLAT.of(rows_anyway + width) - before_s if width else 0.0
-        return 0.9 * sum(paths[:width]) - rate * spent_s
+        return sum(max(0.0, 0.9 * path - rate * node_s) for path in paths[:width]) - rate * spent_s
 
-    chosen = level_rows(paths, 0.9, FLAT, rows_anyway, rate)
+    chosen = level_rows(paths, 0.9, FLAT, rows_anyway, rate, node_s)
     assert earned(chosen) >= max(earned(width) for width in range(len(paths) + 1)) - 1e-9

@@ -20,6 +20,7 @@ from outrider_serving.target.budget import (
     NodeBudget,
     Opening,
     Unread,
+    node_s,
     select,
 )
 
@@ -294,6 +295,12 @@ def test_where_rows_are_dearer_under_load_a_draft_is_expected_to_earn_less_there
     assert gates.at(2).gain > gates.at(8).gain > 1.1
     assert gates.at(32).gain == PROBE_GAIN
     assert DraftGates(step_time).at(32).gain == PROBE_GAIN, "no lighter load was seen before"
+
+
+def test_a_node_costs_what_the_rows_of_trees_add_to_a_step() -> None:
+    step_time = StepTime([(1, 0.10), (4, 0.13), (8, 0.13), (32, 0.37)], sequence_s=0.002)
+    assert node_s(step_time, 1) == pytest.approx(0.01)
+    assert node_s(step_time, 8) == pytest.approx(0.01), "what each further sequence adds is no node's"
 
 
 def test_the_draft_is_told_to_grow_less_when_little_of_it_is_verified_and_more_again() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from outrider_serving.target import speculation
 from outrider_serving.target.speculation import SpeculationPolicy
 from support.machines import GPU, MATRIX_UNIT, NO_MATRIX_UNIT
 from support.virtual import Cost, Machine, Traffic, gain, serve
@@ -43,6 +44,15 @@ def test_under_load_a_draft_reads_short_prompts_for_short_answers_where_that_pay
     """Eight prompts that are read together take as long as they all, not each."""
     assert gain(GPU, traffic(8, 6, AGREES)) > 1.7
     assert gain(GPU, traffic(8, 6, USEFUL)) > 1.1
+
+
+def test_a_draft_that_is_told_what_its_nodes_cost_to_verify_grows_those_that_pay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    load = Traffic(8, 16, 24, 48, distance=0.1)
+    told = gain(GPU, load)
+    monkeypatch.setattr(speculation, "node_s", lambda *_: 0.0)
+    assert told > 1.05 * gain(GPU, load)
 
 
 @pytest.mark.long
