@@ -66,18 +66,15 @@ def level_rows(
     `rows_anyway` of other work are not its own. Where the target waits, its time is worth `rate` tokens a second,
     to verify what a leaf brings takes `node_s` of it, and the level is as wide as earns most after all is paid:
 
-        argmax over n of  sum of the n best max(0, hit_rate * P(path) - rate * node_s) - rate * (L(rows + n) - L(rows))
+        argmax over n of  hit_rate * sum of the n best P(path)  -  rate * (n * node_s + L(rows + n) - L(rows))
 
     None: nobody waits, and the level is as wide as gives most tokens per second of the draft's time.
     """
-    earned = np.array([0.0, *paths]) * hit_rate
-    if rate is not None:
-        earned = np.maximum(0.0, earned - rate * node_s)
-    gains = np.cumsum(earned)
+    gains = hit_rate * np.cumsum([0.0, *paths])
     seconds = level_time.predict(rows_anyway + np.arange(len(gains), dtype=np.float64))
     if rows_anyway:
         seconds = seconds - seconds[0]
     seconds[0] = 0.0
     if rate is None:
         return int(np.argmax(gains[1:] / np.maximum(seconds[1:], 1e-9))) + 1 if len(paths) else 0
-    return int(np.argmax(gains - rate * seconds))
+    return int(np.argmax(gains - rate * (seconds + node_s * np.arange(len(gains)))))

@@ -176,7 +176,7 @@ def test_no_other_width_earns_more(found: list[float], rate: float, rows_anyway:
 
     def earned(width: int) -> float:
         spent_s = FLAT.of(rows_anyway + width) - before_s if width else 0.0
-        return sum(max(0.0, 0.9 * path - rate * node_s) for path in paths[:width]) - rate * spent_s
+        return 0.9 * sum(paths[:width]) - rate * (width * node_s + spent_s)
 
     chosen = level_rows(paths, 0.9, FLAT, rows_anyway, rate, node_s)
     assert earned(chosen) >= max(earned(width) for width in range(len(paths) + 1)) - 1e-9
