@@ -104,7 +104,7 @@ class Speculation:
     def admitted(self, sequences: Many[Sequence]) -> None:
         """On hardware of its own the draft reads the prompts while the target does."""
         if sequences and self._policy.run_ahead and self._may_ask and self._drafter.available:
-            self._ask([self._ask_for(sequence, len(sequences)) for sequence in sequences])
+            self._ask(self._asks(sequences, len(sequences)))
 
     def ended(self, sequences: Many[Sequence]) -> None:
         for sequence in sequences:
@@ -140,7 +140,7 @@ class Speculation:
         if not may_ask:
             return without
         drafted = [sequence for sequence in decoding if sequence.remaining > 1 and self._opens(sequence, running)]
-        asks = [self._ask_for(sequence, len(decoding), len(drafted) / len(decoding)) for sequence in drafted]
+        asks = self._asks(drafted, len(decoding))
         enough = len(asks) >= LEAST_DRAFTED_SHARE * len(decoding) and self._drafter.available
         other_gain = self._over_plain(undrafted, len(decoding))
         if not enough or not self._asking_pays(len(decoding), other_gain):
@@ -188,20 +188,25 @@ class Speculation:
     def _asking_pays(self, sequences: int, other_gain: float) -> bool:
         return self._policy.mode == "Always" or self._gates.at(sequences).asks(other_gain)
 
-    def _ask_for(self, sequence: Sequence, sequences: int, share: float = 1.0) -> Ask:
-        """share: of the sequences that wait for the draft, those that it drafts. It weighs its levels against what the
-        target makes of the time without them, for each sequence that it knows of.
+    def _asks(self, drafted: Many[Sequence], sequences: int) -> list[Ask]:
+        """For those that the draft is to grow trees for, of so many that wait for it. It weighs its levels against what
+        the target makes of the time without them, for each sequence that it knows of: of a step its share.
         """
-        return Ask(
-            sequence=sequence.id,
-            tokens=sequence.tokens,
-            prompt_tokens=sequence.prompt_length,
-            sampling=sequence.sampling,
-            max_nodes=self._budget.max_nodes,
-            max_depth=max(1, sequence.remaining - 1),
-            target_step_s=share * self.step_time.of(sequences, sequences),
-            target_node_s=node_s(self.step_time, sequences),
-        )
+        step_s = len(drafted) / sequences * self.step_time.of(sequences, sequences)
+        of_node_s = node_s(self.step_time, sequences)
+        return [
+            Ask(
+                sequence=sequence.id,
+                tokens=sequence.tokens,
+                prompt_tokens=sequence.prompt_length,
+                sampling=sequence.sampling,
+                max_nodes=self._budget.max_nodes,
+                max_depth=max(1, sequence.remaining - 1),
+                target_step_s=step_s,
+                target_node_s=of_node_s,
+            )
+            for sequence in drafted
+        ]
 
     def _patience_s(self, decoding: list[Sequence]) -> tuple[float, float]:
         """How long the draft may be silent, and how long a step waits at most, in seconds.
