@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -88,3 +89,17 @@ class Operator:
         calls = re.compile(r"outrider_operator_api_calls_total,status=2\d\d,verb=(.*)")
         matched = [(calls.fullmatch(name), value) for name, value in self.metrics().items()]
         return sum(value for match, value in matched if match and match[1] in WRITE_VERBS)
+
+    def until_at_rest(self, for_s: float = 2.0, within_s: float = 60.0) -> float:
+        """Waits until nothing has been written for so long, and says how often it has written: a status follows what
+        the controllers do to Deployments in their own time, and other tests' namespaces are still ending. AssertionError
+        where it does not come to rest.
+        """
+        began_s = since_s = time.monotonic()
+        written = self.writes
+        while time.monotonic() - since_s < for_s:
+            assert time.monotonic() - began_s < within_s, f"still writing after {within_s:g} s"
+            time.sleep(0.2)
+            if self.writes != written:
+                since_s, written = time.monotonic(), self.writes
+        return written

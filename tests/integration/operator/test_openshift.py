@@ -85,7 +85,7 @@ def test_at_rest_nothing_is_written(kubectl: Kubectl, operator: Operator, namesp
     until_made(kubectl, namespace)
     until_complete(kubectl, namespace)
     kubectl.until(lambda: condition(kubectl, namespace, "Accepted")["status"] == "True", "Accepted")
-    before = operator.writes
+    before = operator.until_at_rest()
     time.sleep(3)
     assert operator.writes == before
 

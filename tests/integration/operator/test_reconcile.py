@@ -43,7 +43,7 @@ def test_each_child_is_written_once_and_at_rest_nothing_is(
     kubectl: Kubectl, operator: Operator, namespace: str
 ) -> None:
     kubectl.until(lambda: operator.leads, "it leads")
-    before = operator.writes
+    before = operator.until_at_rest()
     kubectl.apply(namespace, sample())
     until_complete(kubectl, namespace)
     kubectl.until(lambda: condition(kubectl, namespace, "Accepted")["status"] == "True", "Accepted")
@@ -133,7 +133,7 @@ def test_paused_it_leaves_even_what_is_deleted_and_takes_up_again(
     patch(kubectl, namespace, {"paused": True})
     kubectl.until(lambda: condition(kubectl, namespace, "Accepted")["reason"] == "Paused", "it says so")
     kubectl.until(lambda: "Accepted" in events(kubectl, namespace), "and tells people, after the status")
-    before = operator.writes
+    before = operator.until_at_rest()
     kubectl("delete", "service", f"{NAME}-draft", "-n", namespace)
     patch(kubectl, namespace, {"target": {"maxNumSeqs": 3}})
     kubectl.until(lambda: condition(kubectl, namespace, "Accepted")["observedGeneration"] == 3, "it has seen both")
