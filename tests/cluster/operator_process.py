@@ -92,8 +92,8 @@ class Operator:
 
     def until_at_rest(self, for_s: float = 2.0, within_s: float = 60.0) -> float:
         """Waits until nothing has been written for so long, and says how often it has written: a status follows what
-        the controllers do to Deployments in their own time, and other tests' namespaces are still ending. AssertionError
-        where it does not come to rest.
+        the controllers do to Deployments in their own time, and other tests' namespaces are still ending.
+        AssertionError where it does not come to rest.
         """
         began_s = since_s = time.monotonic()
         written = self.writes
