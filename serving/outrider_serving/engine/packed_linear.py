@@ -29,13 +29,13 @@ class PackedLinear(TiledLinear):
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """rows bfloat16 [..., in_features] → [..., out_features]."""
-        padded = whole_tiles(rows)
+        padded = whole_tiles(rows, self.steps)
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(padded, self._weight, self._bias, "none", [], "")
         return product[..., : rows.shape[-2], :]
 
     def plus(self, rows: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         """The product added to `residual`, which stays as it is."""
-        padded, under = whole_tiles(rows), whole_tiles(residual)
+        padded, under = whole_tiles(rows, self.steps), whole_tiles(residual, self.steps)
         total: torch.Tensor = torch.ops.mkldnn._linear_pointwise(padded, under, self._weight, self._bias, "add")
         return total[..., : rows.shape[-2], :]
 

@@ -56,7 +56,7 @@ class Int8Linear(TiledLinear):
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """rows [..., in_features] → [..., out_features], both bfloat16 or float32."""
-        flat = whole_tiles(rows.reshape(-1, self.in_features))
+        flat = whole_tiles(rows.reshape(-1, self.in_features), self.steps)
         # Not vector_norm(inf): 12 µs against 95 for 8 rows of 4864. The smallest scale keeps a row of zeros at zero.
         scales = flat.abs().amax(-1, keepdim=True).float().mul_(1 / LARGEST).clamp_min_(1e-15)
         rounded = (flat / scales).round_()

@@ -1,21 +1,27 @@
 """The numbers of rows that oneDNN's products are asked for: few, and all made before the first request.
 
-oneDNN keeps the code that it has made for each number of rows of each product, 0.6 MB each (measured on AMX), and makes
-it when it first comes: 50 prompts of ever new lengths took 160 MB and 1.5 ms more a product, of one length 3 MB.
+oneDNN keeps the code that it has made for each number of rows of each product, 0.6 MB each (with AMX; 0.5 on an EPYC),
+and makes it when it first comes: 50 prompts of ever new lengths took 160 MB and 1.5 ms more a product, of one length
+3 MB. `make bench-forward` compares a model's forwards with those by exact numbers of rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from transformers import PreTrainedModel
 
-# A matrix unit takes 16 rows in the time of one. Steps of few sequences stay exact: to pad them costs more than a row.
-EXACT_ROWS = 16
-TILE_ROWS = 16
-# Of more rows a few are little: up to 128 whole tiles, up to 512 pairs of tiles, beyond that eighths of 1024.
-STEPS_ROWS = ((EXACT_ROWS, 1), (128, TILE_ROWS), (512, 2 * TILE_ROWS))
+Steps = Sequence[tuple[int, int]]
+
+# Up to so many rows, and by what they then rise. A matrix unit takes 16 rows in the time of one, and to pad a step of
+# few costs more than a row; of more rows a few are little: whole tiles, then pairs of tiles.
+MATRIX_STEPS = ((16, 1), (128, 16), (512, 32))
+# A vector unit's kernel is made for six rows and takes 0.75 of the time of its one for a single row (1.6 ms for 2.2, a
+# product of 1536 x 17920 on an EPYC); of more, each takes time of its own: 32 rows 1.6 times that of 17.
+VECTOR_STEPS = ((6, 6), (16, 1), (64, 4), (128, 8), (256, 16), (512, 32))
+STEPS_ROWS = MATRIX_STEPS if torch.cpu.get_capabilities().get("amx_tile") else VECTOR_STEPS
+# Beyond both: eighths of 1024.
 LONG_ROWS = 128
 # What a step has by default at most. Larger ones are made as they come.
 MADE_ROWS = 512
@@ -25,8 +31,9 @@ LARGE_OUTPUT = 32_768
 
 
 class TiledLinear(torch.nn.Module):
-    """A linear layer whose products are asked for by `whole_tiles`."""
+    """A linear layer whose products are asked for by `whole_tiles`, of the numbers of rows that `steps` tell."""
 
+    steps: Steps = STEPS_ROWS
     in_features: int
     out_features: int
     has_bias: bool
@@ -36,23 +43,23 @@ class TiledLinear(torch.nn.Module):
         raise NotImplementedError
 
 
-def padded(count: int) -> int:
+def padded(count: int, steps: Steps = STEPS_ROWS) -> int:
     """The number of rows that a product of `count` rows is asked for."""
-    step = next((step for most, step in STEPS_ROWS if count <= most), LONG_ROWS)
+    step = next((step for most, step in steps if count <= most), LONG_ROWS)
     return -(-count // step) * step
 
 
-def row_counts(most: int) -> Iterator[int]:
+def row_counts(most: int, steps: Steps = STEPS_ROWS) -> Iterator[int]:
     """Every number that `padded` gives for up to `most` rows, rising."""
     count = 0
     while count < most:
-        count = padded(count + 1)
+        count = padded(count + 1, steps)
         yield count
 
 
-def whole_tiles(rows: torch.Tensor) -> torch.Tensor:
+def whole_tiles(rows: torch.Tensor, steps: Steps = STEPS_ROWS) -> torch.Tensor:
     """rows [..., rows, features], with rows of zeros behind them up to a number of which there are few."""
-    more = padded(rows.shape[-2]) - rows.shape[-2]
+    more = padded(rows.shape[-2], steps) - rows.shape[-2]
     return torch.nn.functional.pad(rows, (0, 0, 0, more)) if more else rows
 
 
@@ -71,7 +78,8 @@ def make_products(model: PreTrainedModel) -> None:
         if form in made:
             continue
         made.add(form)
-        for count in row_counts(MADE_ROWS if product.out_features < LARGE_OUTPUT else SAMPLED_ROWS):
+        most = MADE_ROWS if product.out_features < LARGE_OUTPUT else SAMPLED_ROWS
+        for count in row_counts(most, product.steps):
             rows = torch.zeros(1, count, product.in_features, dtype=model.dtype)
             if adds:
                 product.plus(rows, torch.zeros(1, count, product.out_features, dtype=model.dtype))

@@ -14,9 +14,10 @@ from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.rows import Rows
 from outrider_serving.engine.step_time import StepTime
 
-# 17: where a matrix unit of 16 rows begins its second tile. From 64 on for prompts: what they cost is not to be told
-# from what trees do, and the first long one would hold the streams beside it up.
-WIDTHS_TOKENS = (1, 2, 4, 8, 16, 17, 32, 64, 256)
+# 6: up to there a vector unit takes no longer than for one. 17: where a matrix unit of 16 rows begins its second tile.
+# From 64 on for prompts: what they cost is not to be told from what trees do, and the first long one would hold the
+# streams beside it up.
+WIDTHS_TOKENS = (1, 2, 4, 6, 8, 16, 17, 32, 64, 256)
 SEQUENCES = 4
 CONTEXT_TOKENS = 64
 ROUNDS = 4

@@ -17,6 +17,7 @@ from outrider_serving.flags import Dtype, use_own_cores
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import tables
 from benchmarks.flags import JsonFlag, writable
 from benchmarks.forward.contenders import contenders
 from benchmarks.machine import describe
@@ -37,7 +38,7 @@ def forward(
         str, typer.Option("--model", help="As for the servers; of Llama's form.")
     ] = "hf://HuggingFaceTB/SmolLM2-135M-Instruct",
     mirror: Annotated[str | None, typer.Option("--model-mirror", envvar="OUTRIDER_MODEL_MIRROR")] = None,
-    rows: Annotated[str, typer.Option("--rows", help="Rows of a forward, with commas between.")] = "1,4,8,16",
+    rows: Annotated[str, typer.Option("--rows", help="Rows of a forward, with commas between.")] = "1,2,4,6,8,16,17,24",
     context: Annotated[int, typer.Option("--context", min=1, help="Tokens in the cache.")] = 256,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often all are run; medians are given.")] = 15,
     dtype: Annotated[Dtype, typer.Option("--dtype")] = Dtype.BFLOAT16,
@@ -52,7 +53,7 @@ def forward(
     except ValueError as error:
         raise FlagError("--rows" if "int()" in str(error) else "--model", str(error)) from None
     threads = use_own_cores()
-    console = Console()
+    console = tables.console()
     measured = EngineThread().call(lambda: _measure(path, dtype.value, context, widths, rounds, console))
     report = {
         "benchmark": "forward",
@@ -63,6 +64,7 @@ def forward(
         "forward_ms": measured,
         "engine_over_hand_written": _ratios(measured, "hand_written"),
         "engine_over_hand_written_packed": _ratios(measured, "hand_written_packed"),
+        "engine_over_exact_rows": _ratios(measured, "engine_exact_rows"),
         "machine": describe(),
     }
     json.write_text(jsons.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -112,8 +114,8 @@ def _ratios(measured: dict[str, dict[str, float]], other: str) -> dict[str, floa
 def _table(report: dict[str, Any]) -> Table:
     table = Table(title=f"{report['model']}, {report['dtype']}, context {report['context_tokens']}: ms a forward")
     widths = list(report["forward_ms"]["engine"])
-    for heading in ("", *(f"{width} rows" for width in widths)):
-        table.add_column(heading, justify="right" if heading else "left")
+    for heading in ("", *(f"{width} row{'s' if width != '1' else ''}" for width in widths)):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for name, by_width in report["forward_ms"].items():
         table.add_row(name, *(f"{by_width[width]:.1f}" for width in widths))
     return table

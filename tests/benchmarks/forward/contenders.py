@@ -12,12 +12,14 @@ from outrider_serving.engine.attention import ATTENTION
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.packed_linear import packable
 from outrider_serving.engine.quantization import Quantization
+from outrider_serving.engine.row_counts import Steps, TiledLinear
 from outrider_serving.engine.rows import Rows
 from transformers import DynamicCache
 
 from benchmarks.forward.hand_written import HandWritten
 
 MOST_ROWS = 64
+EXACT: Steps = ((MOST_ROWS, 1),)
 
 
 class Contender(Protocol):
@@ -26,8 +28,15 @@ class Contender(Protocol):
         ...
 
 
-def engine(path: Path, dtype: str, context: list[int], quantization: Quantization | None = None) -> Contender:
-    runner = ModelRunner(loading.load_model(path, dtype, ATTENTION), quantization)
+def engine(
+    path: Path, dtype: str, context: list[int], quantization: Quantization | None = None, steps: Steps | None = None
+) -> Contender:
+    """`steps`: the numbers of rows of its products, where not this machine's own."""
+    model = loading.load_model(path, dtype, ATTENTION)
+    runner = ModelRunner(model, quantization)
+    for product in model.modules():
+        if isinstance(product, TiledLinear) and steps is not None:
+            product.steps = steps
     kv = runner.new_kv()
     runner.forward([Rows(kv, context, range(len(context)), logits_from=len(context))])
 
@@ -76,6 +85,7 @@ def contenders(path: Path, dtype: str, context: list[int]) -> dict[str, Callable
         "transformers": lambda: transformers_own(path, dtype, context),
     }
     if packs:
+        loads["engine_exact_rows"] = lambda: engine(path, dtype, context, steps=EXACT)
         loads["hand_written_packed"] = lambda: hand_written(path, dtype, context, packed=True)
         loads["engine_int8"] = lambda: engine(path, dtype, context, Quantization.INT8)
     return loads

@@ -9,7 +9,10 @@ from outrider_serving.engine.quantization import Int8Linear
 from outrider_serving.engine.row_counts import (
     LARGE_OUTPUT,
     MADE_ROWS,
+    MATRIX_STEPS,
     SAMPLED_ROWS,
+    VECTOR_STEPS,
+    Steps,
     TiledLinear,
     make_products,
     padded,
@@ -33,12 +36,32 @@ def test_the_product_is_the_layers_own_for_any_number_of_rows(count: int, bias: 
         torch.testing.assert_close(quantised(rows), linear(rows), rtol=0.1, atol=0.1)
 
 
-def test_prompts_of_any_length_are_of_few_shapes() -> None:
-    shapes = {whole_tiles(torch.zeros(1, count, 8)).shape[1] for count in range(1, 513)}
-    assert len(shapes) == 16 + 7 + 12
-    assert shapes == set(row_counts(512))
-    assert all(whole_tiles(torch.zeros(count, 8)).shape[0] == count for count in range(1, 17))
-    assert padded(513) == 640
+@pytest.mark.parametrize(("steps", "few"), [(MATRIX_STEPS, 16 + 7 + 12), (VECTOR_STEPS, 1 + 10 + 12 + 8 + 8 + 8)])
+def test_prompts_of_any_length_are_of_few_shapes(steps: Steps, few: int) -> None:
+    shapes = {whole_tiles(torch.zeros(1, count, 8), steps).shape[1] for count in range(1, 513)}
+    assert len(shapes) == few
+    assert shapes == set(row_counts(512, steps))
+    assert padded(513, steps) == 640
+
+
+def test_a_matrix_unit_is_asked_for_few_rows_as_they_are() -> None:
+    assert all(whole_tiles(torch.zeros(count, 8), MATRIX_STEPS).shape[0] == count for count in range(1, 17))
+
+
+def test_a_vector_unit_is_asked_for_six_rows_in_place_of_fewer_and_for_little_more_than_others() -> None:
+    assert {padded(count, VECTOR_STEPS) for count in range(1, 7)} == {6}
+    assert all(padded(count, VECTOR_STEPS) <= 1.2 * count for count in range(7, 513))
+
+
+def test_a_row_has_the_same_product_alone_and_beside_five_others_on_a_vector_unit() -> None:
+    torch.manual_seed(1)
+    linear = torch.nn.Linear(640, 96, dtype=torch.bfloat16)
+    rows = torch.randn(1, 6, 640, dtype=torch.bfloat16)
+    with torch.inference_mode():
+        packed = PackedLinear(linear)
+        packed.steps = VECTOR_STEPS
+        alone = torch.cat([packed(rows[:, row : row + 1]) for row in range(6)], 1)
+        assert torch.equal(alone, packed(rows))
 
 
 class Told(TiledLinear):
