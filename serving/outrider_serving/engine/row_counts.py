@@ -19,7 +19,7 @@ Steps = Sequence[tuple[int, int]]
 MATRIX_STEPS = ((16, 1), (128, 16), (512, 32))
 # A vector unit's kernel is made for six rows and takes 0.75 of the time of its one for a single row (1.6 ms for 2.2, a
 # product of 1536 x 17920 on an EPYC); of more, each takes time of its own: 32 rows 1.6 times that of 17.
-VECTOR_STEPS = ((6, 6), (16, 1), (64, 4), (128, 8), (256, 16), (512, 32))
+VECTOR_STEPS = ((6, 6), (16, 1), (32, 2), (64, 4), (128, 8), (256, 16), (512, 32))
 STEPS_ROWS = MATRIX_STEPS if torch.cpu.get_capabilities().get("amx_tile") else VECTOR_STEPS
 # Beyond both: eighths of 1024.
 LONG_ROWS = 128
