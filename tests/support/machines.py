@@ -1,4 +1,4 @@
-"""Machines of three kinds, by what forwards of a target of 1.5B and a draft of 0.5B take on them."""
+"""Machines of four kinds, by what forwards of a target of 1.5B and a draft of 0.5B take on them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ MATRIX_UNIT = Machine(
 NO_MATRIX_UNIT = Machine(
     Cost(((1, 0.20), (2, 0.25), (4, 0.35), (8, 0.5), (16, 0.7), (64, 1.6), (512, 12)), 0.001),
     Cost(((1, 0.07), (4, 0.12), (16, 0.25), (64, 0.6), (512, 4.0)), 0.001),
+)
+# Two cores with a vector unit for bfloat16: up to six rows are asked for as six, and each further one costs.
+VECTOR_UNIT = Machine(
+    Cost(((1, 0.12), (6, 0.12), (8, 0.15), (16, 0.20), (32, 0.33), (64, 0.56), (256, 2.1)), 0.001),
+    Cost(((1, 0.044), (6, 0.044), (8, 0.05), (16, 0.064), (32, 0.10), (64, 0.17), (256, 0.6)), 0.001),
 )
 # Draft and target on one GPU: a step reads the weights, and rows are almost free up to a hundred.
 GPU = Machine(

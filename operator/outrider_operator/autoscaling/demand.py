@@ -27,7 +27,8 @@ LEAST_VARIATION = 0.6
 # Pods that are there within a window of the signals need no room for waves; those that take so long all of it.
 SLOW_START_S = 180.0
 # Of a rise so much goes on: rises end, and who takes them to go on overshoots (Gardner's damped trend).
-DAMPING = 0.5  # A load that grows by more within a window is a burst.
+DAMPING = 0.5
+# A load that grows by more within a window is a burst.
 BURST = 0.25
 # Windows that have to agree before bursts are taken for the nature of this traffic.
 REPEATED = 2

@@ -7,7 +7,7 @@ and makes it when it first comes: 50 prompts of ever new lengths took 160 MB and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from transformers import PreTrainedModel
@@ -17,17 +17,28 @@ Steps = Sequence[tuple[int, int]]
 # Up to so many rows, and by what they then rise. A matrix unit takes 16 rows in the time of one, and to pad a step of
 # few costs more than a row; of more rows a few are little: whole tiles, then pairs of tiles.
 MATRIX_STEPS = ((16, 1), (128, 16), (512, 32))
-# A vector unit's kernel is made for six rows and takes 0.75 of the time of its one for a single row (1.6 ms for 2.2, a
-# product of 1536 x 17920 on an EPYC); of more, each takes time of its own: 32 rows 1.6 times that of 17.
-VECTOR_STEPS = ((6, 6), (16, 1), (32, 2), (64, 4), (128, 8), (256, 16), (512, 32))
-STEPS_ROWS = MATRIX_STEPS if torch.cpu.get_capabilities().get("amx_tile") else VECTOR_STEPS
-# Beyond both: eighths of 1024.
+# Without one, each row beyond the first few takes time of its own: a product of 32 rows 1.6 times that of 17.
+FINE_STEPS = ((16, 1), (32, 2), (64, 4), (128, 8), (256, 16), (512, 32))
+# AVX-512's kernel for bfloat16 is made for six rows and takes 0.75 of the time of the one for a single row (1.6 ms for
+# 2.2, a product of 1536 x 17920 on an EPYC).
+VECTOR_STEPS = ((6, 6), *FINE_STEPS)
+# Beyond all: eighths of 1024.
 LONG_ROWS = 128
 # What a step has by default at most. Larger ones are made as they come.
 MADE_ROWS = 512
 # An output layer sees those rows alone whose token is asked for.
 SAMPLED_ROWS = 128
 LARGE_OUTPUT = 32_768
+
+
+def steps_of(capabilities: Mapping[str, object]) -> Steps:
+    """For a processor that can do what torch.cpu.get_capabilities() tells."""
+    if capabilities.get("amx_tile"):
+        return MATRIX_STEPS
+    return VECTOR_STEPS if capabilities.get("avx512_bf16") else FINE_STEPS
+
+
+STEPS_ROWS = steps_of(torch.cpu.get_capabilities())
 
 
 class TiledLinear(torch.nn.Module):

@@ -7,19 +7,25 @@ from typing import Any
 
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.warmup import measure_forwards
-from support.machines import GPU, MATRIX_UNIT, NO_MATRIX_UNIT
+from support.machines import GPU, MATRIX_UNIT, NO_MATRIX_UNIT, VECTOR_UNIT
 from support.virtual import Cost, Machine
 
 
 class Kind(StrEnum):
     HERE = "here"
     MATRIX_UNIT = "matrix-unit"
+    VECTOR_UNIT = "vector-unit"
     NO_MATRIX_UNIT = "no-matrix-unit"
     GPU = "gpu"
 
 
 # Of pair q's sizes.
-KNOWN = {Kind.MATRIX_UNIT: MATRIX_UNIT, Kind.NO_MATRIX_UNIT: NO_MATRIX_UNIT, Kind.GPU: GPU}
+KNOWN = {
+    Kind.MATRIX_UNIT: MATRIX_UNIT,
+    Kind.VECTOR_UNIT: VECTOR_UNIT,
+    Kind.NO_MATRIX_UNIT: NO_MATRIX_UNIT,
+    Kind.GPU: GPU,
+}
 
 
 def machine(kind: Kind, target: ModelRunner, draft: ModelRunner | None) -> Machine:

@@ -7,6 +7,7 @@ import torch
 from outrider_serving.engine.packed_linear import PackedLinear
 from outrider_serving.engine.quantization import Int8Linear
 from outrider_serving.engine.row_counts import (
+    FINE_STEPS,
     LARGE_OUTPUT,
     MADE_ROWS,
     MATRIX_STEPS,
@@ -17,6 +18,7 @@ from outrider_serving.engine.row_counts import (
     make_products,
     padded,
     row_counts,
+    steps_of,
     whole_tiles,
 )
 
@@ -36,12 +38,20 @@ def test_the_product_is_the_layers_own_for_any_number_of_rows(count: int, bias: 
         torch.testing.assert_close(quantised(rows), linear(rows), rtol=0.1, atol=0.1)
 
 
-@pytest.mark.parametrize(("steps", "few"), [(MATRIX_STEPS, 16 + 7 + 12), (VECTOR_STEPS, 1 + 10 + 5 * 8)])
+@pytest.mark.parametrize(
+    ("steps", "few"), [(MATRIX_STEPS, 16 + 7 + 12), (VECTOR_STEPS, 1 + 10 + 5 * 8), (FINE_STEPS, 16 + 5 * 8)]
+)
 def test_prompts_of_any_length_are_of_few_shapes(steps: Steps, few: int) -> None:
     shapes = {whole_tiles(torch.zeros(1, count, 8), steps).shape[1] for count in range(1, 513)}
     assert len(shapes) == few
     assert shapes == set(row_counts(512, steps))
     assert padded(513, steps) == 640
+
+
+def test_rows_are_counted_by_what_the_processor_has() -> None:
+    assert steps_of({"amx_tile": True, "avx512_bf16": True}) == MATRIX_STEPS
+    assert steps_of({"amx_tile": False, "avx512_bf16": True}) == VECTOR_STEPS
+    assert steps_of({"architecture": "aarch64"}) == FINE_STEPS
 
 
 def test_a_matrix_unit_is_asked_for_few_rows_as_they_are() -> None:

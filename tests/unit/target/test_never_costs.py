@@ -1,17 +1,18 @@
-"""What speculation earns and costs over a few hundred requests, on machines of three kinds, in virtual time."""
+"""What speculation earns and costs over a few hundred requests, on machines of four kinds, in virtual time."""
 
 from __future__ import annotations
 
 import pytest
 from outrider_serving.target import speculation
 from outrider_serving.target.speculation import SpeculationPolicy
-from support.machines import GPU, MATRIX_UNIT, NO_MATRIX_UNIT
+from support.machines import GPU, MATRIX_UNIT, NO_MATRIX_UNIT, VECTOR_UNIT
 from support.virtual import Cost, Machine, Traffic, gain, serve
 
 MACHINES = pytest.mark.parametrize(
     "machine",
     [
         pytest.param(MATRIX_UNIT, id="matrix unit"),
+        pytest.param(VECTOR_UNIT, id="vector unit", marks=pytest.mark.long),
         pytest.param(NO_MATRIX_UNIT, id="no matrix unit", marks=pytest.mark.long),
         pytest.param(GPU, id="GPU", marks=pytest.mark.long),
     ],
