@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import median_low
@@ -90,8 +90,8 @@ class Row:
 @dataclass(frozen=True)
 class Played:
     """A case and what came of it. at_once: the fewest targets, asked for at the first look, that are within the SLO as
-    often as Outrider; at_most: as many as there may be. tried: of HPA and KPA, all that they were set to; of Outrider,
-    each seed.
+    often as Outrider; at_most: as many as there may be; at_fall: as many, asked for when acceptance falls, where it
+    does, by who did as Outrider until then. tried: of HPA and KPA, all that they were set to; of Outrider, each seed.
     """
 
     case: Case
@@ -101,6 +101,7 @@ class Played:
     policies: dict[str, Row]
     at_once: Row
     at_most: Row
+    at_fall: Row | None
     tried: dict[str, tuple[Row, ...]]
 
 
@@ -147,8 +148,13 @@ def play(case: Case, seeds: Sequence[int], picture: Path | None) -> Played:
         policies={"outrider": ours, **{name: Row.of(result) for name, result in others.items()}},
         at_once=Row.of(contest.best_at_once(ours.slo)),
         at_most=Row.of(contest.at_once(MOST_REPLICAS)),
+        at_fall=None if case.acceptance.after is None else _median_row(each.at_fall() for each in (contest, *again)),
         tried={"outrider": tuple(rows), **{name: tuple(map(Row.of, found)) for name, found in tried.items()}},
     )
+
+
+def _median_row(results: Iterable[Result]) -> Row:
+    return Row.median([Row.of(result) for result in results])
 
 
 def _median(values: Sequence[float | None]) -> Any:

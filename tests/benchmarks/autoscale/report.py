@@ -48,6 +48,7 @@ def _run(played: Played) -> Json:
         "policies": {name: asdict(row) for name, row in played.policies.items()},
         "at_once": asdict(played.at_once),
         "at_most": asdict(played.at_most),
+        "at_fall": played.at_fall and asdict(played.at_fall),
         "tried": {name: [asdict(row) for row in rows] for name, rows in played.tried.items()},
     }
 
@@ -116,7 +117,7 @@ def show(console: Console, content: Json) -> None:
 def _policies(runs: Sequence[Json]) -> Table:
     table = Table(title="Within SLO / GPU-hours", title_justify="left")
     table.add_column("trace", no_wrap=True)
-    for head in (OURS, *OTHERS, "fixed, hindsight", "at once, hindsight", "all at once", *RATIOS):
+    for head in (OURS, *OTHERS, "fixed, hindsight", "at once, hindsight", "all at once", "all at the fall", *RATIOS):
         table.add_column(head, justify="right")
     for run in runs:
         table.add_row(
@@ -124,6 +125,7 @@ def _policies(runs: Sequence[Json]) -> Table:
             *(_cell(run["policies"][policy]) for policy in (OURS, *OTHERS, FIXED)),
             _cell(run["at_once"]),
             f"{run['at_most']['slo']:.1%}",
+            f"{run['at_fall']['slo']:.2%}" if run["at_fall"] else "–",
             f"{hours_over_others(run):.2f}",
             f"{hours_over_fixed(run):.2f}",
             str(run["policies"][OURS]["flips"]),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.autoscale.cases import FILES, GOALS, Case, Row, cases, play
+from benchmarks.autoscale.cases import FILES, GOALS, MOST_REPLICAS, Case, Row, cases, play
 from benchmarks.autoscale.figure import draw
 from benchmarks.autoscale.report import best_other, build, judge
 from outrider_operator.autoscaling.replay.fleet import Acceptance
@@ -48,6 +48,7 @@ def test_a_case_has_every_policy_and_the_others_at_every_setting(tmp_path: Path)
     assert (entry["trace"], entry["speed"], entry["drift"]) == ("conv", 1.0, "0.8:0.3")
     assert entry["policies"]["fixed_best"]["slo"] >= entry["policies"]["outrider"]["slo"]
     assert {"slo", "gpu_hours", "flips"} <= entry["policies"]["hpa"].keys()
+    assert entry["at_fall"]["targets_most"] == MOST_REPLICAS > entry["policies"]["outrider"]["targets_most"]
     assert picture.read_bytes().startswith(PNG)
     draw(tmp_path / "all.png", [entry])
     assert (tmp_path / "all.png").read_bytes().startswith(PNG)

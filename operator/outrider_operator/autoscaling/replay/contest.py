@@ -11,9 +11,9 @@ from outrider_operator.autoscaling.replay.figures import Figures, figures
 from outrider_operator.autoscaling.replay.fleet import FleetSpec
 from outrider_operator.autoscaling.replay.hpa import Hpa
 from outrider_operator.autoscaling.replay.kpa import Kpa
-from outrider_operator.autoscaling.replay.policies import Fixed, Outrider
+from outrider_operator.autoscaling.replay.policies import TICK_S, Fixed, Outrider, Then
 from outrider_operator.autoscaling.replay.sight import Scaler
-from outrider_operator.autoscaling.replay.simulation import Outcome, Simulation
+from outrider_operator.autoscaling.replay.simulation import Outcome, Simulation, drift_s
 from outrider_operator.autoscaling.replay.trace import Request
 
 # Attainments so near to each other are taken as equal when the cheaper of two policies is looked for.
@@ -75,6 +75,14 @@ class Contest:
     def best_at_once(self, slo: float) -> Result:
         """In hindsight: what best_fixed is, had it to start its pods as the policies have."""
         return self._fewest(slo, self.start, self.at_once)
+
+    def at_fall(self) -> Result:
+        """Outrider until acceptance falls, and at its last look before that all targets asked for: who does not know of
+        the fall has no more of them after it.
+        """
+        most = self.policy.target.most
+        scaler = Then(Outrider(self.policy), Fixed(most), drift_s(self.trace) - TICK_S)
+        return self._run("at_fall", f"{most} targets from the fall on", scaler, self.start)
 
     def _fewest(self, slo: float, least: int, run: Callable[[int], Result]) -> Result:
         """More targets are taken never to be worse."""

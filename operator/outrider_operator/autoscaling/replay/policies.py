@@ -6,7 +6,7 @@ from outrider_operator.autoscaling.decide import decide
 from outrider_operator.autoscaling.decision import Decision, Reason
 from outrider_operator.autoscaling.history import History
 from outrider_operator.autoscaling.policy import Policy
-from outrider_operator.autoscaling.replay.sight import Sight
+from outrider_operator.autoscaling.replay.sight import Scaler, Sight
 
 TICK_S = 15.0
 
@@ -36,6 +36,17 @@ class Fixed:
     def decide(self, sight: Sight, now_s: float) -> Decision:
         del sight, now_s
         return paired(self._replicas, Reason("target", "Fixed", f"{self._replicas} as given."))
+
+
+class Then:
+    """One policy, and from `from_s` on another: what could still have been done about something at that moment."""
+
+    def __init__(self, first: Scaler, then: Scaler, from_s: float) -> None:
+        self.tick_s = min(first.tick_s, then.tick_s)
+        self._first, self._then, self._from_s = first, then, from_s
+
+    def decide(self, sight: Sight, now_s: float) -> Decision:
+        return (self._then if now_s >= self._from_s else self._first).decide(sight, now_s)
 
 
 def paired(replicas: int, reason: Reason) -> Decision:

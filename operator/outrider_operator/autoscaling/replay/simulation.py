@@ -70,6 +70,11 @@ class Outcome:
     draft_gpu_hours: float
 
 
+def drift_s(trace: Sequence[Request]) -> float:
+    """When acceptance changes, where a fleet's does: in the middle of what is replayed."""
+    return trace[-1].arrival_s / 2
+
+
 class Simulation:
     """start: targets and drafts that are ready at the beginning. seed: of the errors in what is measured."""
 
@@ -77,8 +82,8 @@ class Simulation:
         self._jobs = [Job(request) for request in trace]
         self._fleet = fleet
         self._scaler = scaler
-        self._last_s = trace[-1].arrival_s
-        self._end_s = self._last_s + SETTLE_S
+        self._drift_s = drift_s(trace)
+        self._end_s = trace[-1].arrival_s + SETTLE_S
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = count()
         self._meter = Meter(fleet, seed)
@@ -94,7 +99,7 @@ class Simulation:
         self._at(SCRAPE_S - SCRAPE_AGE_S, self._scrape, progress)
         self._at(self._scaler.tick_s, self._tick)
         if self._fleet.acceptance.after is not None:
-            self._at(self._last_s / 2, self._cluster.drift, self._fleet.acceptance.after)
+            self._at(self._drift_s, self._cluster.drift, self._fleet.acceptance.after)
         self._sample(0.0)
         while self._events[0][0] <= self._end_s:
             at_s, _, what, args = heapq.heappop(self._events)

@@ -106,6 +106,16 @@ def test_what_is_asked_for_at_once_has_to_start_first() -> None:
     assert fight.best_at_once(0.0).setting == "1 target at once", "never fewer than it starts with"
 
 
+def test_at_the_fall_all_are_asked_for_and_until_then_it_is_outrider() -> None:
+    """Ten minutes of a request each two seconds, which one target bears."""
+    fight = contest(same(300, 800, 50, every_s=2.0), accepting(0.8, 0.3), most=8)
+    ours, asked = fight.outrider(), fight.at_fall()
+    [change] = asked.outcome.changes[len(ours.outcome.changes) :]
+    assert change.at_s == 285.0, "the last look before 299 s"
+    assert (change.before.targets, change.decision.target_replicas) == (1, 8)
+    assert asked.outcome.changes[:-1] == ours.outcome.changes
+
+
 def test_every_policy_begins_with_as_many() -> None:
     fight = replace(contest(same(40, 800, 50, every_s=2.0)), start=3)
     for found in (fight.hpa(0.7), fight.kpa(0.7), fight.outrider()):
