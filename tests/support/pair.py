@@ -65,4 +65,5 @@ def first_layers(model: LlamaForCausalLM, layers: int) -> LlamaForCausalLM:
 
 def random_pair(distance: float, seed: int = 0) -> Pair:
     target = random_llama(4, distance, seed)
-    return Pair(ModelRunner(target), ModelRunner(first_layers(target, 1)))
+    draft = first_layers(target, 1)  # before a runner lays the target's weights as its machine reads them
+    return Pair(ModelRunner(target), ModelRunner(draft))

@@ -1,8 +1,8 @@
 """Fewer, larger operations for a model's own code: one product where it asks for several of the same rows.
 
 Found by shape, not by family: an attention with q_proj, k_proj and v_proj, an MLP with gate_proj and up_proj, a
-norm as Llama writes it. The model's code runs unchanged over what stands in for them. Rounding in bfloat16 may
-differ from the model's own; in float32 the engine leaves the model as it is.
+norm as Llama writes it. The model's code runs unchanged over what stands in for them. Rounding may differ from the
+model's own.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 A model's own code writes a layer as some fifty small operations, each a few microseconds on the host whatever it
 computes: in a small model they take as long as the products. Where a layer has the parts that Llama's has (and
-Qwen2's, Mistral's, SmolLM's), and gives the same result on trial, it is replaced. In bfloat16 on a CPU only: rounding
-may differ, and float32 is where tokens are compared.
+Qwen2's, Mistral's, SmolLM's), and gives the same result on trial, it is replaced. On a CPU only.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ MLP_PARTS = {"gate_proj", "up_proj", "down_proj", "act_fn"}
 LAYER_PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 TRIAL_ROWS = 3
 # Both round some dozen times; a layer that is another differs by as much as its values are.
-MOST_DIFFERENCE = 0.03
+MOST_DIFFERENCE = {torch.bfloat16: 0.03, torch.float32: 1e-4}
 
 
 class Linear(Protocol):
@@ -39,7 +38,7 @@ class Linear(Protocol):
 
 
 class LeanLayer(torch.nn.Module):
-    """hidden_states bfloat16 [1, rows, hidden] → the same shape; called as the model calls its own layer."""
+    """hidden_states [1, rows, hidden] → the same shape; called as the model calls its own layer."""
 
     def __init__(self, layer: torch.nn.Module, window: int | None) -> None:
         super().__init__()
@@ -105,7 +104,7 @@ def streamline(model: PreTrainedModel, shape: KVShape) -> None:
             expected, window = trial.of(layer)
             lean = LeanLayer(layer, window)
             found, _ = trial.of(lean)
-            if (found - expected).norm() <= MOST_DIFFERENCE * expected.norm():
+            if (found - expected).norm() <= MOST_DIFFERENCE[shape.dtype] * expected.norm():
                 layers[index] = lean
 
 

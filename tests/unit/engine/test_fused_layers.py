@@ -10,15 +10,21 @@ from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.packed_linear import packable
 from outrider_serving.engine.quantization import Int8Linear, Quantization
 from outrider_serving.engine.request import SamplingParams
+from outrider_serving.engine.row_counts import TiledLinear
 from outrider_serving.engine.rows import Rows
 from outrider_serving.target.speculation import SpeculationPolicy
 from support.inprocess import HandCarried, draft_engine, generate, shape_of, target_step
+from support.layout import left_as_they_are
 from support.pair import VOCABULARY, random_llama, random_pair
 from unit.engine.test_attention import FAMILIES, PROMPT, family
 
 OFF = SpeculationPolicy(mode="Off")
 ALWAYS = SpeculationPolicy(mode="Always", ngrams=False)
 GREEDY = SamplingParams(max_tokens=32, temperature=0.0)
+
+
+def products(runner: ModelRunner) -> int:
+    return sum(isinstance(module, TiledLinear) for module in runner.model.modules())
 
 
 def logits_of(runner: ModelRunner) -> torch.Tensor:
@@ -28,7 +34,10 @@ def logits_of(runner: ModelRunner) -> torch.Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_fused_family_gives_the_logits_of_its_own_layers(name: str, dtype: torch.dtype) -> None:
+def test_a_fused_family_gives_the_logits_of_its_own_layers(
+    name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_as_they_are(monkeypatch)
     expected = logits_of(ModelRunner(family(name, ATTENTION)))
     model = family(name, ATTENTION)
     torch.nn.Module.to(model, dtype)
@@ -42,26 +51,29 @@ def test_a_fused_family_gives_the_logits_of_its_own_layers(name: str, dtype: tor
         assert torch.nn.functional.cosine_similarity(found, expected, dim=-1).min() > 0.99
 
 
-def test_float32_tokens_of_a_fused_model_are_its_own_with_and_without_speculation() -> None:
-    pair = random_pair(0.1)
+def test_float32_tokens_of_a_model_laid_out_are_its_own_with_and_without_speculation() -> None:
     prompts = [[5, 6, 7, 8], [100, 3, 4], [42]]
-    plain = generate(target_step(pair.target, OFF), prompts, GREEDY)
-    fuse(pair.target.model)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        left_as_they_are(monkeypatch)
+        plain = generate(target_step(random_pair(0.1).target, OFF), prompts, GREEDY)
+    pair = random_pair(0.1)
     assert generate(target_step(pair.target, OFF), prompts, GREEDY) == plain
     drafter = HandCarried(draft_engine(pair.draft), shape_of(ALWAYS), VOCABULARY)
     assert generate(target_step(pair.target, ALWAYS, drafter), prompts, GREEDY) == plain
 
 
-def test_the_engine_leaves_a_float32_model_as_it_is() -> None:
-    runner = ModelRunner(random_llama(1))
-    assert not any(isinstance(module, Projection) for module in runner.model.modules())
+def test_a_model_that_cannot_be_packed_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = random_llama(2)
+    laid_out = 2 * 4 + 1 if packable(model) else 0
+    assert products(ModelRunner(model)) == laid_out
+    left_as_they_are(monkeypatch)
+    assert products(ModelRunner(random_llama(2))) == 0
 
 
 def test_fused_products_are_quantised_too() -> None:
     model = random_llama(2)
-    torch.nn.Module.to(model, torch.bfloat16)
     if not packable(model):
-        fuse(model)  # as the engine does where the CPU multiplies bfloat16
+        fuse(model)  # as the engine does where it packs
     runner = ModelRunner(model, Quantization.INT8)
     products = [module for module in runner.model.modules() if isinstance(module, Int8Linear)]
     assert len(products) == 2 * 4 + 1  # two fused, two others a layer, and the output layer

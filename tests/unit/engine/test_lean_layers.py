@@ -8,11 +8,18 @@ from outrider_serving.engine.attention import ATTENTION
 from outrider_serving.engine.fused_layers import fuse
 from outrider_serving.engine.lean_layers import LeanLayer, streamline
 from outrider_serving.engine.model_runner import ModelRunner
+from outrider_serving.engine.packed_linear import packable
 from outrider_serving.engine.rows import Rows
+from support.layout import left_as_they_are
 from transformers import GraniteConfig, GraniteForCausalLM, PreTrainedModel
 from unit.engine.test_attention import FAMILIES, PROMPT, family
 
 LLAMAS_FORM = {"llama", "qwen2", "mistral"}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_laid_out_by_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    left_as_they_are(monkeypatch)
 
 
 class Adding(torch.nn.Linear):
@@ -71,5 +78,9 @@ def test_a_layer_that_only_looks_like_llamas_keeps_its_own_code() -> None:
     assert lean_layers(model) == 0
 
 
-def test_the_engine_leaves_a_float32_model_as_it_is() -> None:
-    assert lean_layers(ModelRunner(family("llama", ATTENTION)).model) == 0
+def test_the_engine_makes_layers_lean_where_it_packs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    model = family("llama", ATTENTION)
+    packs = packable(model)
+    runner = ModelRunner(model)
+    assert lean_layers(runner.model) == (runner.kv_shape.layers if packs else 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from outrider_serving.engine.packed_linear import PackedLinear
@@ -22,17 +24,24 @@ from outrider_serving.engine.row_counts import (
     whole_tiles,
 )
 
+multiplies_bfloat16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN packs no bfloat16 on this processor"
+)
+ROUNDING = {torch.bfloat16: 0.02, torch.float32: 1e-5}
 
+
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=multiplies_bfloat16)])
 @pytest.mark.parametrize("count", [1, 2, 31, 32, 33, 47, 48, 200])
 @pytest.mark.parametrize("bias", [True, False])
-def test_the_product_is_the_layers_own_for_any_number_of_rows(count: int, bias: bool) -> None:
+def test_the_product_is_the_layers_own_for_any_number_of_rows(count: int, bias: bool, dtype: torch.dtype) -> None:
     torch.manual_seed(1)
-    linear = torch.nn.Linear(64, 96, bias=bias, dtype=torch.bfloat16)
-    rows, residual = torch.randn(1, count, 64, dtype=torch.bfloat16), torch.randn(1, count, 96, dtype=torch.bfloat16)
+    linear = torch.nn.Linear(64, 96, bias=bias, dtype=dtype)
+    rows, residual = torch.randn(1, count, 64, dtype=dtype), torch.randn(1, count, 96, dtype=dtype)
+    near = partial(torch.testing.assert_close, rtol=ROUNDING[dtype], atol=ROUNDING[dtype])
     with torch.inference_mode():
         packed = PackedLinear(linear)
-        torch.testing.assert_close(packed(rows), linear(rows), rtol=0.02, atol=0.02)
-        torch.testing.assert_close(packed.plus(rows, residual), linear(rows) + residual, rtol=0.02, atol=0.02)
+        near(packed(rows), linear(rows))
+        near(packed.plus(rows, residual), linear(rows) + residual)
         quantised = Int8Linear(linear)
         assert quantised(rows).shape == (1, count, 96)
         torch.testing.assert_close(quantised(rows), linear(rows), rtol=0.1, atol=0.1)
@@ -63,6 +72,7 @@ def test_a_vector_unit_is_asked_for_six_rows_in_place_of_fewer_and_for_little_mo
     assert all(padded(count, VECTOR_STEPS) <= 1.2 * count for count in range(7, 513))
 
 
+@multiplies_bfloat16
 def test_a_row_has_the_same_product_alone_and_beside_five_others_on_a_vector_unit() -> None:
     torch.manual_seed(1)
     linear = torch.nn.Linear(640, 96, dtype=torch.bfloat16)

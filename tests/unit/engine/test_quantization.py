@@ -16,6 +16,7 @@ from outrider_serving.engine.quantization import (
     Int8Linear,
     Quantization,
     UnsupportedQuantization,
+    largest_weight,
     quantize,
 )
 from outrider_serving.engine.request import SamplingParams
@@ -24,7 +25,7 @@ from outrider_serving.flags import Dtype, kv_cache_size
 from outrider_serving.role import load_role
 from outrider_serving.target.speculation import SpeculationPolicy
 from support.inprocess import HandCarried, draft_engine, generate, shape_of, target_step
-from support.pair import VOCABULARY, random_llama, random_pair
+from support.pair import VOCABULARY, first_layers, random_llama, random_pair
 from support.tiny import tiny_llama_dir
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -44,6 +45,21 @@ def test_a_product_is_near_that_of_the_weights_it_came_from(dtype: torch.dtype, 
     assert found.shape == expected.shape
     for row, near in zip(found[0].float(), expected[0].float(), strict=True):
         assert (row - near).norm() < 0.03 * near.norm()
+
+
+def test_weights_have_7_bits_where_two_products_of_bytes_are_added_in_16() -> None:
+    assert largest_weight({"avx2": True}) == 63
+    assert largest_weight({"avx2": True, "avx_vnni": True}) == 127
+    assert largest_weight({"avx2": True, "avx512_vnni": True}) == 127
+    assert largest_weight({"avx2": True, "amx_int8": True}) == 127
+    assert largest_weight({"architecture": "aarch64"}) == 127
+
+
+def test_the_largest_of_all_products_are_not_cut_off() -> None:
+    linear = torch.nn.Linear(64, 16, bias=False)
+    linear.weight.data = torch.full((16, 64), 0.5)
+    with torch.inference_mode():
+        torch.testing.assert_close(Int8Linear(linear)(torch.full((1, 64), 2.0)), torch.full((1, 16), 64.0))
 
 
 def test_a_row_is_the_same_alone_and_among_others() -> None:
@@ -71,7 +87,7 @@ def test_signed_and_unsigned_activations_give_the_same(monkeypatch: pytest.Monke
 def test_the_product_is_not_left_to_the_reference_kernel(capfd: pytest.CaptureFixture[str]) -> None:
     """It is right, and a hundred times as slow."""
     capabilities = torch.cpu.get_capabilities()
-    if not (capabilities.get("amx_int8") or capabilities.get("avx512_vnni")):
+    if not capabilities.get("avx2"):
         pytest.skip("a processor without products of bytes")
     linear = Int8Linear(torch.nn.Linear(96, 80))
     with torch.inference_mode(), torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
@@ -106,21 +122,21 @@ def test_a_quantised_draft_changes_no_token_and_still_guesses(temperature: float
     sampling = SamplingParams(max_tokens=32, temperature=temperature, seed=7)
     policy = SpeculationPolicy(mode="Always", ngrams=False)
     plain = generate(target_step(pair.target, SpeculationPolicy(mode="Off")), prompts, sampling)
-    quantize(pair.draft.model, Quantization.INT8)
-    drafter = HandCarried(draft_engine(pair.draft), shape_of(policy), VOCABULARY)
+    draft = ModelRunner(first_layers(random_llama(4, 0.1), 1), Quantization.INT8)
+    drafter = HandCarried(draft_engine(draft), shape_of(policy), VOCABULARY)
     steps: list[int] = []
     assert generate(target_step(pair.target, policy, drafter), prompts, sampling, steps.append) == plain
     assert len(steps) < 26  # 32 without a draft
 
 
 def test_a_quantised_target_says_the_same_with_and_without_speculation() -> None:
-    pair = random_pair(0.1)
-    quantize(pair.target.model, Quantization.INT8)
+    draft = random_pair(0.1).draft
+    target = ModelRunner(random_llama(4, 0.1), Quantization.INT8)
     sampling = SamplingParams(max_tokens=32, temperature=0.0)
     policy = SpeculationPolicy(mode="Always", ngrams=False)
-    plain = generate(target_step(pair.target, SpeculationPolicy(mode="Off")), [[5, 6, 7], [9]], sampling)
-    drafter = HandCarried(draft_engine(pair.draft), shape_of(policy), VOCABULARY)
-    assert generate(target_step(pair.target, policy, drafter), [[5, 6, 7], [9]], sampling) == plain
+    plain = generate(target_step(target, SpeculationPolicy(mode="Off")), [[5, 6, 7], [9]], sampling)
+    drafter = HandCarried(draft_engine(draft), shape_of(policy), VOCABULARY)
+    assert generate(target_step(target, policy, drafter), [[5, 6, 7], [9]], sampling) == plain
 
 
 def test_fp8_on_a_cpu_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
