@@ -13,6 +13,7 @@ from outrider_serving.flags import Dtype
 
 from benchmarks.errors import BenchError
 from benchmarks.flags import FAILED, TERMINATED, JsonFlag, PairFlag, PromptsFlag, pair_of, writable
+from benchmarks.machine import DTYPE
 from benchmarks.prompts import default_file
 from benchmarks.session import Session, Settings
 from benchmarks.systems import System
@@ -44,7 +45,7 @@ def decode(
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often all prompts are run.")] = 1,
     draft_dtype: Annotated[
         Dtype, typer.Option("--draft-dtype", help="Of the draft model, Outrider's and transformers'.")
-    ] = Dtype.BFLOAT16,
+    ] = DTYPE,
     systems: Annotated[
         str, typer.Option("--systems", help="Only these of the systems in README.md, with commas between; none: all.")
     ] = "",

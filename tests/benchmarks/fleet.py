@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.hf import GENERATE, HfGenerate, HfWorker, generate_flags
 from benchmarks.identity import Bench
+from benchmarks.machine import DTYPE, weights_bytes
 from benchmarks.pods import Pods
 from benchmarks.runs import Backend
 from benchmarks.systems import VARIANTS, Case, Pair, System, Variant, resource
 
-DTYPE = "bfloat16"
 PROCESS_BYTES = 400 * 2**20
 
 
@@ -25,10 +25,17 @@ class Plan:
     mend_transformers: bool
 
 
-def needed_bytes(target_bytes: int, draft_bytes: int) -> int:
-    """Memory of the largest comparison: every process has a copy of its weights, and the file is read besides."""
-    targets, drafts = 3, 2
-    return (targets + 1) * target_bytes + drafts * draft_bytes + (targets + drafts) * PROCESS_BYTES
+def needed_bytes(part: Sequence[Case], target_file_bytes: int, draft_file_bytes: int, draft_dtype: str) -> int:
+    """Memory of a comparison: every process has a copy of its weights, and the target's file is read besides."""
+    systems = {case.system for case in part}
+    ours = [VARIANTS[system] for system in systems if system in VARIANTS]
+    assisted = System.HF_ASSISTED in systems
+    targets = len(ours) + (assisted or System.HF_GENERATE in systems)
+    drafts = sum(variant.drafted and variant.mode != "Off" for variant in ours) + assisted
+    if draft_file_bytes == 0:
+        drafts = 0
+    weights = targets * weights_bytes(target_file_bytes) + drafts * weights_bytes(draft_file_bytes, draft_dtype)
+    return target_file_bytes + weights + (targets + drafts) * PROCESS_BYTES
 
 
 class Fleet:

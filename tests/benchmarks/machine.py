@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 from outrider_operator.local.cores import machine_cores
+from outrider_serving.flags import Dtype
+from outrider_serving.loading import DTYPES, choose_dtype
+
+# What servers choose for a model saved in bfloat16: float32 where the processor lacks its products.
+DTYPE = Dtype(str(choose_dtype("auto", torch.bfloat16)).removeprefix("torch."))
 
 
 def describe() -> dict[str, Any]:
@@ -24,6 +30,11 @@ def describe() -> dict[str, Any]:
         "outrider_serving": version("outrider-serving"),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def weights_bytes(file_bytes: int, dtype: str = DTYPE) -> int:
+    """What a model takes in memory whose file, in bfloat16, takes so much."""
+    return file_bytes * DTYPES[dtype].itemsize // torch.bfloat16.itemsize
 
 
 def _cpu_model() -> str:

@@ -24,7 +24,7 @@ from benchmarks import comparison, identity, machine, report, tables
 from benchmarks.comparison import Step
 from benchmarks.errors import BenchError
 from benchmarks.estimate import Estimate
-from benchmarks.fleet import DTYPE, Fleet, Plan, needed_bytes
+from benchmarks.fleet import Fleet, Plan, needed_bytes
 from benchmarks.goals import OUTRIDER, OUTRIDER_OFF
 from benchmarks.hf_worker import LOOKUP_TOKENS
 from benchmarks.prompts import (
@@ -166,10 +166,12 @@ class Session:
         """Raises BenchError: with too little, weights of those that wait would be read from disk again."""
         models = [self._settings.pair.target, self._settings.pair.draft]
         target_bytes, draft_bytes = (size_bytes(self._bench.path(model)) if model else 0 for model in models)
-        needed, free = needed_bytes(target_bytes, draft_bytes), psutil.virtual_memory().available
+        dtype = self._settings.draft_dtype
+        needed = max(needed_bytes(part, target_bytes, draft_bytes, dtype) for part in self._parts)
+        free = psutil.virtual_memory().available
         if free < needed:
             have = f"needs {needed / 2**30:.0f} GiB of free memory, of which there are {free / 2**30:.0f}"
-            raise BenchError(f"pair {self._settings.pair.name} {have}; end other programs, or measure pair s")
+            raise BenchError(f"pair {self._settings.pair.name} {have}; end other programs, or give fewer --systems")
 
     async def _check_identity(self) -> None:
         questions = {question.category: question for question in reversed(read_questions(OWN_PROMPTS))}
@@ -219,7 +221,8 @@ class Session:
         settings, chosen = self._settings, self._chosen
         left_out = ", ".join(f"{category} {count}" for category, count in chosen.too_long.items())
         say = self._screen.say
-        say(f"pair {settings.pair.name}: {settings.pair.target}, drafted by {settings.pair.drafted_by}, {DTYPE}")
+        pair = settings.pair
+        say(f"pair {pair.name}: {pair.target}, drafted by {pair.drafted_by}, {machine.DTYPE}")
         say(f"prompts: {len(chosen.prompts)} of {settings.prompts}")
         if left_out:
             say(f"left out, longer than {LONGEST_TOKENS} tokens: {left_out}")
@@ -245,7 +248,7 @@ class Session:
         return {
             "target": settings.pair.target,
             "draft": settings.pair.draft,
-            "dtype": DTYPE,
+            "dtype": machine.DTYPE,
             "draft_dtype": settings.draft_dtype if settings.pair.draft else None,
             "tokens": settings.tokens,
             "rounds": settings.rounds,

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 from benchmarks.counters import moved
 from benchmarks.errors import BenchError
-from benchmarks.fleet import DTYPE
 from benchmarks.hf import HfWorker
 from benchmarks.identity import Bench
 from benchmarks.load.clients import Clients
 from benchmarks.load.latencies import Batch, Stream
 from benchmarks.load.points import Contender
 from benchmarks.load.workload import Request
+from benchmarks.machine import DTYPE
 from benchmarks.pods import Pods
 from benchmarks.systems import Mode, Pair, resource
 from benchmarks.watch import until_idle

@@ -23,7 +23,7 @@ from outrider_serving.models.cache import size_bytes
 from benchmarks import machine, tables
 from benchmarks import report as reports
 from benchmarks.errors import BenchError
-from benchmarks.fleet import DTYPE, PROCESS_BYTES
+from benchmarks.fleet import PROCESS_BYTES
 from benchmarks.identity import Bench
 from benchmarks.load import batching_worker, long_prompt
 from benchmarks.load.contenders import KV_CACHE_BYTES, Contenders, Sizes
@@ -171,9 +171,9 @@ class Session:
         target_bytes, draft_bytes = (
             size_bytes(self._bench.path(model)) if model else 0 for model in (pair.target, pair.draft)
         )
-        copies = len(wanted) + 1  # each its own, and the file
         processes = len(wanted) + (pair.draft is not None)
-        needed = copies * target_bytes + 2 * draft_bytes + processes * (PROCESS_BYTES + KV_CACHE_BYTES)
+        weights = len(wanted) * machine.weights_bytes(target_bytes) + machine.weights_bytes(draft_bytes)
+        needed = target_bytes + draft_bytes + weights + processes * (PROCESS_BYTES + KV_CACHE_BYTES)  # and the files
         free = psutil.virtual_memory().available
         if free < needed:
             have = f"needs {needed / 2**30:.0f} GiB of free memory, of which there are {free / 2**30:.0f}"
@@ -198,7 +198,8 @@ class Session:
 
     def _introduce(self) -> None:
         settings, say = self._settings, self._screen.say
-        say(f"pair {settings.pair.name}: {settings.pair.target}, drafted by {settings.pair.drafted_by}, {DTYPE}")
+        pair = settings.pair
+        say(f"pair {pair.name}: {pair.target}, drafted by {pair.drafted_by}, {machine.DTYPE}")
         say(f"prompts of {settings.prompts}; logs: {self._bench.folder}")
         if settings.minutes:
             say(f"as many rounds as fit into {duration(60 * settings.minutes)}, one at least")
@@ -221,7 +222,7 @@ class Session:
         return {
             "target": settings.pair.target,
             "draft": settings.pair.draft,
-            "dtype": DTYPE,
+            "dtype": machine.DTYPE,
             "tokens": scale.tokens,
             "streams": list(settings.loads),
             "systems": [contender.value for contender in settings.contenders],

@@ -21,9 +21,9 @@ from transformers import PreTrainedModel
 
 from benchmarks import machine, tables
 from benchmarks import report as reports
-from benchmarks.fleet import DTYPE
 from benchmarks.load.points import Contender, Point, Scale, plan
 from benchmarks.load.workload import Request, Workload
+from benchmarks.machine import DTYPE
 from benchmarks.prompts import questions_of
 from benchmarks.screen import Screen
 from benchmarks.session import not_prepared

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks import fleet
 from benchmarks.comparison import schedule
 from benchmarks.counters import moved, parse_counters
 from benchmarks.estimate import SETTLE_S, Estimate
 from benchmarks.goals import OUTRIDER, OUTRIDER_OFF, OWN
+from benchmarks.machine import weights_bytes
 from benchmarks.prompts import COPYING, OWN_PROMPTS, Prompt, Question, choose, marked, questions_of, read_questions
 from benchmarks.runs import Answer
 from benchmarks.systems import PAIR_Q, PAIR_S, Case, Cores, System, parts, resource
@@ -180,3 +182,20 @@ def test_counters_are_read_by_part_and_told_as_what_was_added() -> None:
     }
     assert moved({"decode_tokens": 3.0}, after)["decode_tokens"] == 4.0
     assert moved({}, after)["step_seconds.host"] == 0.5
+
+
+def test_memory_is_asked_for_by_what_is_loaded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "PROCESS_BYTES", 1)
+    (two,) = parts(PAIR_Q, TWO_CORES, {System.OUTRIDER, System.OUTRIDER_OFF})
+    four = parts(PAIR_Q, TWO_CORES)[0]
+    wide = weights_bytes(1000)  # of the targets, which are as this processor multiplies them
+    assert fleet.needed_bytes(two, 1000, 100, "bfloat16") == 1000 + 2 * wide + 100 + 3
+    assert fleet.needed_bytes(two, 1000, 100, "float32") == 1000 + 2 * wide + 200 + 3
+    # Both of transformers' are one process, with a draft of its own.
+    assert fleet.needed_bytes(four, 1000, 100, "bfloat16") == 1000 + 3 * wide + 200 + 5
+    assert fleet.needed_bytes(parts(PAIR_S, TWO_CORES)[0], 1000, 0, "bfloat16") == 1000 + 3 * wide + 3
+
+
+def test_weights_take_twice_their_file_in_float32() -> None:
+    assert weights_bytes(1000, "bfloat16") == 1000
+    assert weights_bytes(1000, "float32") == 2000
