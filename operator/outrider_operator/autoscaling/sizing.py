@@ -113,11 +113,13 @@ class Sizing:
         return usages
 
     def _shared(self, targets: int) -> list[Usage]:
-        """What more targets share out evenly: places and KV blocks."""
+        """What more targets share out evenly: places and KV blocks. Whoever waits has as good as taken a place: it is
+        free for a moment only, between one request and the next.
+        """
         signals = self.signals
         share = signals.pods / targets
         places = signals.pods * signals.max_sequences
-        batch = signals.running / places * share if places else 0.0
+        batch = min(1.0, (signals.running + signals.waiting) / places) * share if places else 0.0
         kv = signals.kv_usage * share
         return [
             Usage(batch / GOAL_BATCH, AFTER_REMOVAL, f"{percent(batch)} of the places taken"),

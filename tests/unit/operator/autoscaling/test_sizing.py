@@ -56,6 +56,7 @@ def test_within_the_goals_it_holds_and_says_where_it_stands() -> None:
         ("TTFT", four(14.0, ttft_p95_s=2.6)),
         ("ITL", four(14.0, itl_p95_s=0.07)),
         ("those who wait", four(14.0, waiting=6000.0)),
+        ("places, one of which was just left", four(14.0, running=0.95 * 256, waiting=30.0)),
     ],
 )
 def test_each_figure_alone_asks_for_more(what: str, told: Signals) -> None:
@@ -78,6 +79,7 @@ def test_gaps_within_requests_are_not_taken_for_slow_requests() -> None:
     [
         ("utilisation", four(17.0)),
         ("places", four(14.0, running=0.95 * 256)),
+        ("places that will be taken", four(14.0, running=0.92 * 256, waiting=8.0)),
         ("KV", four(14.0, kv_usage=0.95)),
         ("TTFT", four(14.0, ttft_p95_s=2.1)),
         ("ITL", four(14.0, itl_p95_s=0.053)),
