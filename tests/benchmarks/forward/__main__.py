@@ -20,7 +20,7 @@ from rich.table import Table
 from benchmarks import tables
 from benchmarks.flags import JsonFlag, writable
 from benchmarks.forward.contenders import contenders
-from benchmarks.machine import describe
+from benchmarks.machine import DTYPE, describe
 
 PROGRAM = "benchmarks.forward"
 EXAMPLES = """\b
@@ -41,7 +41,7 @@ def forward(
     rows: Annotated[str, typer.Option("--rows", help="Rows of a forward, with commas between.")] = "1,2,4,6,8,16,17,24",
     context: Annotated[int, typer.Option("--context", min=1, help="Tokens in the cache.")] = 256,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often all are run; medians are given.")] = 15,
-    dtype: Annotated[Dtype, typer.Option("--dtype")] = Dtype.AUTO,
+    dtype: Annotated[Dtype, typer.Option("--dtype")] = DTYPE,
 ) -> int:
     """Compares the engine's forward with a hand-written one over the same weights and with transformers' own, all in
     one process and in turns.
