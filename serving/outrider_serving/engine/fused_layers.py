@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
+from outrider_serving.engine.parents import parents
+
 GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 
@@ -63,7 +65,7 @@ class Projection(torch.nn.Module):
 
 def fuse(model: PreTrainedModel) -> None:
     """Fuses every group of linear layers and every norm of the model, and lets go of the weights they had."""
-    for module in list(model.modules()):
+    for module in parents(model):
         for names in GROUPS:
             linears = [getattr(module, name, None) for name in names]
             if _alike(linears):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedModel
 
+from outrider_serving.engine.parents import parents
 from outrider_serving.engine.row_counts import TiledLinear, whole_tiles
 
 # The kernel that oneDNN chooses for a layout is chosen for about so many rows: a step's, not a prompt's.
@@ -54,7 +55,7 @@ def pack(model: PreTrainedModel) -> None:
 
     What is left (embedding, norms) is copied, because any view of the checkpoint's file keeps all of it mapped.
     """
-    for module in list(model.modules()):
+    for module in parents(model):
         for name, child in list(module.named_children()):
             if type(child) is torch.nn.Linear:
                 setattr(module, name, PackedLinear(child))

@@ -15,6 +15,7 @@ from enum import StrEnum
 import torch
 from transformers import PreTrainedModel
 
+from outrider_serving.engine.parents import parents
 from outrider_serving.engine.row_counts import TiledLinear, whole_tiles
 
 # The kernel is chosen for about so many rows. One to sixteen take the same time: 11 ms for an output layer of
@@ -104,7 +105,7 @@ def quantize(model: PreTrainedModel, scheme: Quantization) -> None:
             raise UnsupportedQuantization(f"{scheme} needs a GPU; give int8 on a CPU, or leave the flag out")
         if not torch.backends.mkldnn.is_available():
             raise UnsupportedQuantization("int8 needs oneDNN, which this build of torch lacks; leave the flag out")
-        for module in list(model.modules()):
+        for module in parents(model):
             for name, child in list(module.named_children()):
                 if type(child) is torch.nn.Linear:
                     setattr(module, name, Int8Linear(child))
