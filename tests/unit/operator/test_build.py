@@ -89,7 +89,7 @@ def test_the_sample_pair_runs_a_target_that_takes_turns_with_its_draft() -> None
     assert target["command"] == ["outrider-target"]
     assert target["args"] == [
         f"--model=file://{fetched_to(pair, 'target')}",
-        "--dtype=bfloat16",
+        "--dtype=auto",
         "--max-model-len=4096",
         "--max-num-seqs=8",
         "--served-model-name=qwen-coder",
@@ -111,7 +111,7 @@ def test_the_sample_pair_runs_a_target_that_takes_turns_with_its_draft() -> None
     assert draft["command"] == ["outrider-draft"]
     assert draft["args"] == [
         f"--model=file://{fetched_to(pair, 'draft')}",
-        "--dtype=bfloat16",
+        "--dtype=auto",
         "--max-model-len=4096",
         "--max-num-seqs=8",
         "--host=0.0.0.0",

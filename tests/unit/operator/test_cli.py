@@ -29,7 +29,7 @@ def wrong(tmp_path: Path) -> Path:
     """A file with two mistakes."""
     file = tmp_path / "wrong.yaml"
     text = (ROOT / QWEN).read_text()
-    file.write_text(text.replace("dtype: bfloat16", "dtype: bf16", 1).replace("maxModelLen", "maxModelLn", 1))
+    file.write_text(text.replace("    maxModelLen", "    dtype: bf16\n    maxModelLn", 1))
     return file
 
 
