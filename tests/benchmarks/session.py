@@ -239,7 +239,7 @@ class Session:
         return content
 
     def _encode(self, text: str) -> Sequence[int]:
-        # An incomplete character at the end is held back by servers and shown by transformers.
+        # What is shown for an incomplete character at the end has other tokens.
         tokens: list[int] = self._tokenizer(text.rstrip("\ufffd"), add_special_tokens=False)["input_ids"]
         return tokens
 

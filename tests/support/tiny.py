@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -33,6 +33,23 @@ def tiny_tokenizer(merges: tuple[tuple[str, str], ...] = EXTRA_MERGES) -> PreTra
         pad_token="<|end|>",
         clean_up_tokenization_spaces=False,
     )
+
+
+def byte_fallback_tokenizer() -> PreTrainedTokenizerFast:
+    """As Llama 2's, Mistral's and Gemma's: a few words, a token for every byte that no word has, and a special one.
+    A space is part of the word behind it.
+    """
+    words = ["▁Hello", "▁world", "▁", "a", "b"]
+    vocabulary = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), *words]
+    backend = Tokenizer(
+        BPE(vocab={token: i for i, token in enumerate(vocabulary)}, merges=[], unk_token="<unk>", byte_fallback=True)
+    )
+    backend.normalizer = normalizers.Replace(" ", "▁")
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    backend.add_special_tokens(["<s>"])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=False)
 
 
 def tiny_llama_dir(

@@ -54,7 +54,8 @@ class History:
         self._ends = tuple(token for token in sampling.end_tokens if token < vocabulary_size)
         for token, bias in sampling.logit_bias:
             if token < vocabulary_size:
-                self._terms[0, self._slot(token)] = bias
+                slot = self._slot(token)  # may replace the table by a larger one
+                self._terms[0, slot] = bias
         for token in tokens[:prompt_tokens]:
             self._seen(token)
         self.extend(tokens[prompt_tokens:])
@@ -94,7 +95,8 @@ class History:
     def _seen(self, token: int) -> None:
         """In prompt or output."""
         if self._penalises:
-            self._terms[1, self._slot(token)] = self._sampling.repetition_penalty
+            slot = self._slot(token)  # may replace the table by a larger one
+            self._terms[1, slot] = self._sampling.repetition_penalty
 
     def _slot(self, token: int) -> int:
         slot = self._slots.setdefault(token, len(self._slots))

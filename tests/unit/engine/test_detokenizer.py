@@ -5,10 +5,15 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from outrider_serving.engine import detokenizer as detokenizer_module
 from outrider_serving.engine.detokenizer import Detokenizer
-from support.tiny import tiny_tokenizer
+from support.tiny import byte_fallback_tokenizer, tiny_tokenizer
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+from transformers import PreTrainedTokenizerFast
 
 TOKENIZER = tiny_tokenizer()
+BYTES = byte_fallback_tokenizer()
 
 
 def fed(text: str, *stop: str) -> tuple[list[str], Detokenizer]:
@@ -59,3 +64,63 @@ def test_nothing_that_begins_a_stop_string_is_shown_before_it_is_known(text: str
     assert not any(one in shown for one in stop)
     assert detokenizer.stopped == any(one in text for one in stop)
     assert any(text[len(shown) :].startswith(one) for one in stop) if detokenizer.stopped else shown == text
+
+
+def spoken(*tokens: str) -> list[str]:
+    """The pieces of text that these of BYTES give, one after the other, and what is left at the end."""
+    detokenizer = Detokenizer(BYTES)
+    return [*(detokenizer.feed(token) for token in BYTES.convert_tokens_to_ids(list(tokens))), detokenizer.flush()]
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=30))
+def test_the_pieces_are_the_text_where_tokens_are_bytes(text: str) -> None:
+    tokens = BYTES.encode(text, add_special_tokens=False)
+    assert "".join(spoken(*BYTES.convert_ids_to_tokens(tokens))) == BYTES.decode(tokens)
+
+
+def test_a_byte_that_is_no_character_leaves_what_has_come() -> None:
+    newline = "<0x0A>"
+    assert spoken("▁Hello", newline, "<0xF0>", "a", "▁world") == ["Hello", "\n", "", "�a", " world", ""]
+
+
+@pytest.mark.parametrize("tokenizer", [TOKENIZER, BYTES], ids=["byte level", "byte fallback"])
+@given(data=st.data())
+def test_no_tokens_whatever_end_in_an_error(tokenizer: PreTrainedTokenizerFast, data: st.DataObject) -> None:
+    detokenizer = Detokenizer(tokenizer)
+    for token in data.draw(st.lists(st.integers(0, len(tokenizer) - 1), max_size=40)):
+        detokenizer.feed(token)
+
+
+def test_half_a_character_comes_when_the_answer_ends() -> None:
+    assert spoken("▁Hello", "<0xF0>", "<0x9F>") == ["Hello", "", "", "��"]
+
+
+def test_bytes_that_never_become_a_character_are_not_held_for_ever() -> None:
+    pieces = spoken("▁Hello", *["<0xF0>"] * 40, "▁world")
+    assert "".join(pieces) == "Hello" + "�" * 40 + " world"
+    assert max(map(len, pieces)) < 20
+
+
+def test_behind_any_number_of_tokens_without_text_a_word_keeps_its_space() -> None:
+    for count in range(20):
+        assert "".join(spoken("▁Hello", *["<s>"] * count, "▁world")) == "Hello world"
+
+
+def test_tokens_without_text_are_not_decoded_again_at_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+
+    class Counted:
+        """A stream that keeps count of what it holds at each step."""
+
+        def __init__(self, ids: list[int], skip_special_tokens: bool) -> None:
+            self._stream = DecodeStream(ids, skip_special_tokens)
+            self._held = len(ids)
+
+        def step(self, backend: Tokenizer, token: int) -> str | None:
+            self._held += 1
+            decoded.append(self._held)
+            return self._stream.step(backend, token)
+
+    monkeypatch.setattr(detokenizer_module, "DecodeStream", Counted)
+    spoken("▁Hello", *["<s>"] * 200)
+    assert max(decoded) < 20
