@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from outrider_operator import logs
 from outrider_operator.autoscaling.prometheus import Address, trusting
 from outrider_operator.controller import Controller
+from outrider_operator.kube.client import Kube
 from outrider_operator.kube.leader import LeaderLost, lead
 from outrider_operator.kube.login import Login, NoCluster, client, configuration
 from outrider_operator.metrics import OperatorMetrics, ScalingMetrics
@@ -135,7 +136,8 @@ async def _run(
                 log.info("leading", identity=identity, namespaces=namespaces or "all", pid=os.getpid())
                 # What an earlier term knew may be old by now.
                 login = Login(found).credentials
-                await Controller(api, platform, metrics, scaling, queue, login, prometheus).run(namespaces, identity)
+                kube = Kube(api, metrics.called)
+                await Controller(kube, platform, metrics, scaling, queue, login, prometheus).run(namespaces, identity)
 
             waiting = asyncio.current_task()
             assert waiting is not None

@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import random
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 import kopf
 import structlog
-from kubernetes.aio.client import ApiClient
 
 from outrider_operator.autoscaling.loop import Loop
 from outrider_operator.autoscaling.pages import Pages
@@ -50,7 +51,7 @@ class Controller:
 
     def __init__(
         self,
-        api: ApiClient,
+        kube: Kube,
         platform: Platform,
         metrics: OperatorMetrics,
         scaling_metrics: ScalingMetrics,
@@ -64,7 +65,7 @@ class Controller:
         self._prometheus = prometheus
         self._store = Store()
         self._queue = queue
-        self._kube = Kube(api, metrics.called)
+        self._kube = kube
         self._reconciler = Reconciler(self._kube, self._store, platform, lambda: datetime.now(UTC))
         self._registry = kopf.OperatorRegistry()
         kopf.on.login(id="login", registry=self._registry)(login)
@@ -144,11 +145,23 @@ class Controller:
 
     async def _work(self, key: Key) -> Again | None:
         started = time.monotonic()
-        again = await self._reconciler.reconcile(key)
+        again = await self._guarded(key)
         result = "ok" if again is None else "failed" if again.failed else "waiting"
         self._metrics.reconciled(result, time.monotonic() - started)
         self._metrics.knows(len(self._store.models))
         return again
+
+    async def _guarded(self, key: Key) -> Again | None:
+        """One model that nobody has thought of must not end the operator for all others."""
+        try:
+            return await self._reconciler.reconcile(key)
+        except Exception as error:
+            log.error("reconcile raised", namespace=key.namespace, model=key.name, error=_where(error))
+            try:
+                await self._reconciler.say_failed(key, _where(error))
+            except Exception as another:
+                log.error("status not written", namespace=key.namespace, model=key.name, error=_where(another))
+            return Again(0.0, failed=True)
 
     async def _rediscover(self) -> None:
         while True:
@@ -186,6 +199,12 @@ class Controller:
                 log.warning("not looked at", resource=kind.plural, error=str(error))
                 continue
             self._store.drop(kind, known - there)
+
+
+def _where(error: Exception) -> str:
+    """Type and place. Its text may hold anything that an object holds."""
+    [frame] = traceback.extract_tb(error.__traceback__, limit=-1)
+    return f"{type(error).__name__} in {Path(frame.filename).name}:{frame.lineno}"
 
 
 async def _until_one_ends(*all_parts: Coroutine[object, object, object]) -> None:

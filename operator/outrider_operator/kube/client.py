@@ -153,8 +153,8 @@ class Kube:
     async def serves_group(self, api_version: str) -> bool:
         """Whether the server has this group and version, and lists it among all others. Raises KubeError."""
         group = api_version.partition("/")[0]
-        listed = json.loads(await self.read("/apis"))["groups"]
-        return any(each["name"] == group for each in listed) and await self.served(api_version)
+        listed = await self._call("discover", "GET", "/apis")
+        return any(each["name"] == group for each in listed["groups"]) and await self.served(api_version)
 
     async def read(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
         """What the server has at a path, as it is: a list over namespaces, a page of a pod. Raises KubeError."""
@@ -222,7 +222,10 @@ class Kube:
             self._on_call(verb, status, time.monotonic() - started)
         if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
             raise _refusal(method, path, status, raw, response.headers)
-        return parse(raw)
+        try:
+            return parse(raw)
+        except ValueError:  # what stands before the server may say in HTML, with 200, that it is away
+            raise KubeError(0, "NotJson", f"{method} {path}: the answer is no JSON; is it the API server's?") from None
 
 
 def _refusal(method: str, path: str, status: int, body: bytes | str | None, headers: Mapping[str, str]) -> KubeError:

@@ -11,6 +11,8 @@ from outrider_operator.reconcile.conditions import ACCEPTED, DRAFT_COMPATIBLE, R
 from outrider_operator.reconcile.difference import APPLIED, identity
 from outrider_operator.resources.pod import Object
 
+# Why a model is not ready that has never been: told at once, for it will not be by waiting.
+NOT_BROUGHT = ("Refused", "Failed")
 # The server's own limit for a message.
 LONGEST_MESSAGE = 1024
 
@@ -37,7 +39,12 @@ def transitions(before: Iterable[Object], after: Iterable[Object]) -> list[Said]
         fine = now["status"] == "True"
         if fine and then is None and type_ == ACCEPTED:
             continue  # that a new model's spec is right is what one expects
-        if not fine and type_ == READY and (then is None or then["status"] != "True") and now["reason"] != "Refused":
+        if (
+            not fine
+            and type_ == READY
+            and (then is None or then["status"] != "True")
+            and now["reason"] not in NOT_BROUGHT
+        ):
             continue  # it has not been ready yet, or is not ready for another reason than before
         warns = not fine or now["reason"] == "DraftNotReady"
         reason = good if fine and not warns else f"Not{good}" if not fine else now["reason"]

@@ -14,7 +14,7 @@ from outrider_operator.kube.client import Kube
 from outrider_operator.kube.errors import KubeError
 from outrider_operator.kube.kinds import HORIZONTAL_POD_AUTOSCALER, SECRET, kind_of
 from outrider_operator.reconcile.certificates import Certificates
-from outrider_operator.reconcile.conditions import ACCEPTED, READY, Finding, finding_of
+from outrider_operator.reconcile.conditions import READY, Finding
 from outrider_operator.reconcile.difference import difference, identity
 from outrider_operator.reconcile.events import repairs, transitions
 from outrider_operator.reconcile.measured import Measured, carried
@@ -80,7 +80,7 @@ class Reconciler:
                 return None  # what is here goes with it, and the server takes nothing new
             log.warning("reconcile failed", namespace=key.namespace, model=key.name, error=str(error))
             if not error.passing:
-                await self._say_refused(model, error)
+                await self._say_not_brought(model, "Refused", str(error))
             return Again(error.retry_after_s or 0.0, failed=True)
 
     async def _reconcile(self, model: Object) -> Again | None:
@@ -189,32 +189,48 @@ class Reconciler:
         return not todo.empty
 
     async def _say(self, model: Object, typed: SpeculativeModel | None, accepted_: Finding) -> None:
-        children = self._store.owned(model["metadata"]["uid"])
+        found, measured = self._found(model, typed, accepted_)
+        await self._write_status(model, typed, found, measured)
+
+    def _found(
+        self, model: Object, typed: SpeculativeModel | None, accepted_: Finding
+    ) -> tuple[list[Finding], Measured]:
+        """What is to be said of the objects that are there, and of what was measured."""
+        children, measured = self._store.owned(model["metadata"]["uid"]), self._measured(model)
         drafts = draft_in_use(typed) is not None if typed is not None else _runs_draft(children)
-        measured = self._measured(model)
         if typed is not None:
             measured = measured.of(drafts=drafts, scaled=typed.spec.autoscaling is not None)
-        found = findings(model, accepted_, children, drafts, enough_pods(typed), measured.findings)
-        await self._write(model, status(model, found, children, typed, measured.fields, self._now()))
+        return findings(model, accepted_, children, drafts, enough_pods(typed), measured.findings), measured
 
     def _measured(self, model: Object) -> Measured:
         """As the status has it where nobody has looked since the operator was started."""
         measured = self._store.measured(model["metadata"]["uid"])
         return carried(model.get("status") or {}) if measured is None else measured
 
-    async def _say_refused(self, model: Object, error: KubeError) -> None:
-        """The server will not have an object: a quota, an admission policy, missing rights. People must see it."""
-        before = (model.get("status") or {}).get("conditions") or []
-        kept = [finding_of(each) for each in before if each["type"] not in (READY, ACCEPTED)]
-        found = [accepted([]), *kept, Finding(READY, "False", "Refused", str(error))]
+    async def say_failed(self, key: Key, where: str) -> None:
+        """The operator itself has failed at a model. where: type and place of what was raised."""
+        model = self._store.model(key)
+        if model is not None:
+            message = f"the operator failed at this spec ({where}); change the spec, and report it. What ran runs on"
+            await self._say_not_brought(model, "Failed", message)
+
+    async def _say_not_brought(self, model: Object, reason: str, message: str) -> None:
+        """The spec has not come about: the server will not have an object (a quota, an admission policy, missing
+        rights), or the operator fails at it. People must see it.
+        """
+        reading = self._readings.get(key_of(model))
+        found, measured = self._found(model, None if reading is None else reading.typed, accepted([]))
+        told = [*(each for each in found if each.type != READY), Finding(READY, "False", reason, message)]
         try:
-            children = self._store.owned(model["metadata"]["uid"])
-            fields = self._measured(model).fields
-            await self._write(model, status(model, found, children, None, fields, self._now()))
+            await self._write_status(model, None, told, measured)
         except KubeError as another:
             log.warning("status not written", model=model["metadata"]["name"], error=str(another))
 
-    async def _write(self, model: Object, after: Object) -> None:
+    async def _write_status(
+        self, model: Object, typed: SpeculativeModel | None, found: Sequence[Finding], measured: Measured
+    ) -> None:
+        children = self._store.owned(model["metadata"]["uid"])
+        after = status(model, found, children, typed, measured.fields, self._now())
         changed = patch(model.get("status") or {}, after)
         if changed:
             before = (model.get("status") or {}).get("conditions") or []

@@ -77,7 +77,7 @@ def test_every_field_is_described_and_bounded(path: Path, schema: dict[str, Any]
         assert "minimum" in schema
         assert "maximum" in schema or schema["format"] == "int64"
     if kind == "quantity":
-        assert {"minimum", "pattern"} <= schema.keys()
+        assert {"minimum", "maxLength", "pattern"} <= schema.keys()
     if path[0] == "spec" and kind == "string" and path[-3:] != ("env", 0, "value"):
         assert "enum" in schema or {"maxLength", "pattern"} <= schema.keys()
     if kind == "array":

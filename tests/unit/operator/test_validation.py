@@ -133,6 +133,11 @@ WRONG = {
         "m.yaml:8:33: spec.target.resources.requests.cpu: -1 is not a quantity;"
         ' write a number or text such as 2, "1.5", 500m or 4Gi',
     ),
+    "a quantity of more digits than any has": (
+        f"  target:\n    model: {{uri: hf://a/b}}\n    resources: {{requests: {{cpu: '{10**64}'}}}}\n",
+        f"m.yaml:8:33: spec.target.resources.requests.cpu: '{10**64}' is not a quantity;"
+        ' write a number or text such as 2, "1.5", 500m or 4Gi',
+    ),
     "request beyond its limit": (
         "  target:\n    model: {uri: hf://a/b}\n    resources:\n      requests: {cpu: 2}\n      limits: {cpu: 1500m}\n",
         "m.yaml:9:7: spec.target.resources.requests: a request is more than its limit, and no pod could be"

@@ -1,0 +1,90 @@
+"""The operator while it leads: what one model, one API or one lost message does to it does not harm the others."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from typing import cast
+
+import kopf
+import pytest
+import yaml
+from outrider_operator.api.v1alpha1 import SpeculativeModel
+from outrider_operator.controller import Controller
+from outrider_operator.kube.client import Kube
+from outrider_operator.metrics import OperatorMetrics, ScalingMetrics
+from outrider_operator.reconcile import reconcile
+from outrider_operator.reconcile.queue import WorkQueue
+from outrider_operator.reconcile.store import Key
+from outrider_operator.resources.build import build
+from outrider_operator.resources.platform import Platform
+from outrider_operator.resources.pod import Object
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
+from support.memory_kube import MemoryKube
+from unit.operator.test_queue import virtually
+from unit.operator.test_reconcile import SAMPLE
+
+
+class Term:
+    """A term of leadership on a server in memory, with what its watches have told so far."""
+
+    def __init__(self) -> None:
+        self.kube = MemoryKube()
+        self.registry = CollectorRegistry()
+        self.queue: WorkQueue[Key] = WorkQueue()
+
+        async def login(**_: object) -> kopf.ConnectionInfo:
+            return kopf.ConnectionInfo(server="http://127.0.0.1")
+
+        metrics = OperatorMetrics(self.registry, lambda: len(self.queue))
+        scaling = ScalingMetrics(self.registry)
+        self.controller = Controller(cast("Kube", self.kube), Platform(), metrics, scaling, self.queue, login)
+
+    def add(self, name: str) -> Object:
+        """Somebody creates a model, and the watch tells."""
+        model = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
+        model["metadata"] |= {"name": name, "namespace": "chat"}
+        there = self.kube.add(model)
+        self.controller._watcher.model("ADDED", copy.deepcopy(there))
+        return there
+
+    def ready(self, name: str) -> Object:
+        """What the condition Ready of a model says."""
+        status = self.kube.objects["SpeculativeModel", "chat", name]["status"]
+        return next(each for each in status["conditions"] if each["type"] == "Ready")
+
+    async def work(self, for_s: float) -> None:
+        """The queue's part, for so long."""
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(for_s):
+                await self.queue.run(self.controller._work, workers=2)
+
+
+def test_a_model_that_the_operator_fails_at_is_told_so_and_the_others_are_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def building(model: SpeculativeModel, platform: Platform) -> list[Object]:
+        if model.metadata.name == "deep":
+            raise RecursionError("what is in the object: a secret")
+        return build(model, platform)
+
+    monkeypatch.setattr(reconcile, "build", building)
+
+    async def scenario() -> None:
+        term = Term()
+        term.add("deep")
+        await term.work(1)
+        term.add("ordinary")
+        with capture_logs() as logs:
+            await term.work(60)
+        assert ("Deployment", "chat", "ordinary-target") in term.kube.objects
+        assert term.ready("deep")["reason"] == "Failed"
+        assert "RecursionError in test_controller.py:" in term.ready("deep")["message"]
+        assert term.queue.failures(Key("chat", "deep")) > 5
+        assert term.queue.failures(Key("chat", "ordinary")) == 0
+        told = [each for each in logs if each["event"] == "reconcile raised"]
+        assert {each["model"] for each in told} == {"deep"}
+        assert "a secret" not in f"{logs}{term.ready('deep')}{term.kube.events}"
+
+    virtually(scenario)
