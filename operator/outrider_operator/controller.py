@@ -154,7 +154,7 @@ class Controller:
     async def _guarded(self, key: Key) -> Again | None:
         """One model that nobody has thought of must not end the operator for all others."""
         try:
-            return await self._reconciler.reconcile(key)
+            return await self._reconciler.reconcile(key, self._queue.failures(key))
         except Exception as error:
             log.error("reconcile raised", namespace=key.namespace, model=key.name, error=_where(error))
             try:

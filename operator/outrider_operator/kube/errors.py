@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+# What server-side apply says of a field that the kind has not got, with status 500.
+UNTYPED = "failed to create typed patch object"
+
 
 class KubeError(Exception):
     """The server refused a call, or was not to be had (status 0). retry_after_s: what it asked for, if anything."""
@@ -21,6 +24,8 @@ class KubeError(Exception):
     @property
     def passing(self) -> bool:
         """Whether the same call may well succeed later, unchanged."""
+        if UNTYPED in str(self):
+            return False
         later = (HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT)
         return self.status in (0, *later) or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 

@@ -40,6 +40,8 @@ log = structlog.get_logger()
 SETTLE_S = 1.0
 # Secrets are not watched: one that is missing is looked for again.
 MISSING_S = 15.0
+# A call that failed so often in a row, over some 40 s, is told as if it were refused: it may fail for ever.
+TOLD_AFTER = 8
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,10 @@ class Reconciler:
         self._teller = Teller(kube, now)
         self._readings: dict[Key, Reading] = {}
 
-    async def reconcile(self, key: Key) -> Again | None:
-        """Whether and when to look again. A second run after a first that went through writes nothing."""
+    async def reconcile(self, key: Key, failures: int = 0) -> Again | None:
+        """Whether and when to look again. A second run after a first that went through writes nothing. failures: how
+        often in a row it has failed before this.
+        """
         model = self._store.model(key)
         if model is None or "deletionTimestamp" in model["metadata"]:
             self._readings.pop(key, None)
@@ -79,7 +83,7 @@ class Reconciler:
             if error.namespace_ends:
                 return None  # what is here goes with it, and the server takes nothing new
             log.warning("reconcile failed", namespace=key.namespace, model=key.name, error=str(error))
-            if not error.passing:
+            if not error.passing or failures >= TOLD_AFTER:
                 await self._say_not_brought(model, "Refused", str(error))
             return Again(error.retry_after_s or 0.0, failed=True)
 

@@ -12,6 +12,7 @@ import yaml
 from outrider_operator.api.v1alpha1 import SpeculativeModel
 from outrider_operator.controller import Controller
 from outrider_operator.kube.client import Kube
+from outrider_operator.kube.errors import KubeError
 from outrider_operator.metrics import OperatorMetrics, ScalingMetrics
 from outrider_operator.reconcile import reconcile
 from outrider_operator.reconcile.queue import WorkQueue
@@ -86,5 +87,22 @@ def test_a_model_that_the_operator_fails_at_is_told_so_and_the_others_are_served
         told = [each for each in logs if each["event"] == "reconcile raised"]
         assert {each["model"] for each in told} == {"deep"}
         assert "a secret" not in f"{logs}{term.ready('deep')}{term.kube.events}"
+
+    virtually(scenario)
+
+
+def test_an_api_that_fails_for_long_is_told_of_every_model_that_waits_for_it() -> None:
+    def failing(verb: str) -> None:
+        if verb == "apply":
+            raise KubeError(503, "ServiceUnavailable", "PATCH /…: try later")
+
+    async def scenario() -> None:
+        term = Term()
+        term.kube.before = failing
+        term.add("patient")
+        await term.work(5)
+        assert "status" not in term.kube.objects["SpeculativeModel", "chat", "patient"]
+        await term.work(120)
+        assert (term.ready("patient")["reason"], term.ready("patient")["message"]) == ("Refused", "PATCH /…: try later")
 
     virtually(scenario)

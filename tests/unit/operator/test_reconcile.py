@@ -70,8 +70,8 @@ class Cluster:
         self.kube._put(model, {})
         self.watch()
 
-    def reconcile(self) -> Again | None:
-        return asyncio.run(self.reconciler.reconcile(Key("chat", self.place[2])))
+    def reconcile(self, failures: int = 0) -> Again | None:
+        return asyncio.run(self.reconciler.reconcile(Key("chat", self.place[2]), failures))
 
     def settle(self) -> None:
         """Reconciles, and the controllers of the cluster do their part, until nothing is left to do."""
@@ -315,6 +315,42 @@ def test_what_the_server_refuses_is_told_in_its_own_words() -> None:
     assert cluster.conditions["Accepted"]["status"] == "True"
     assert cluster.conditions["Ready"]["reason"] == "Refused"
     assert "exceeded quota" in cluster.conditions["Ready"]["message"]
+
+
+def test_a_field_that_the_kind_has_not_got_is_told_at_once_though_the_server_answers_500() -> None:
+    cluster = Cluster()
+    said = (
+        "PATCH /…: failed to create typed patch object (chat/qwen-coder-target; apps/v1, Kind=Deployment):"
+        " .spec.template.spec.affinity.nodeAfinity: field not declared in schema"
+    )
+
+    def failing(verb: str) -> None:
+        if verb == "apply":
+            raise KubeError(500, "", said)
+
+    cluster.kube.before = failing
+    assert cluster.reconcile() == Again(0.0, failed=True)
+    assert (cluster.conditions["Ready"]["reason"], cluster.conditions["Ready"]["message"]) == ("Refused", said)
+
+
+def test_what_should_pass_and_does_not_is_told_after_some_failures_and_until_it_passes() -> None:
+    cluster = Cluster()
+
+    def failing(verb: str) -> None:
+        if verb == "apply":
+            raise KubeError(500, "InternalError", "PATCH /…: failed calling webhook")
+
+    cluster.kube.before = failing
+    for failures in range(reconcile.TOLD_AFTER):
+        cluster.reconcile(failures)
+        assert "status" not in cluster.model
+    cluster.reconcile(reconcile.TOLD_AFTER)
+    assert cluster.conditions["Ready"]["reason"] == "Refused"
+    assert "failed calling webhook" in cluster.conditions["Ready"]["message"]
+    assert [each["reason"] for each in cluster.kube.events] == ["NotReady"]
+    cluster.kube.before = lambda _: None
+    cluster.settle()
+    assert cluster.conditions["Ready"]["status"] == "True"
 
 
 def test_while_a_model_is_paused_nothing_but_its_status_is_written() -> None:
