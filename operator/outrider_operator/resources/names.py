@@ -41,13 +41,14 @@ def control_name(model: SpeculativeModel) -> str:
     return f"{model.metadata.name}-control"
 
 
+def model_selector(model: SpeculativeModel) -> Labels:
+    """The labels that find all pods of the model."""
+    return {"app.kubernetes.io/name": "outrider", "app.kubernetes.io/instance": model.metadata.name}
+
+
 def selector(model: SpeculativeModel, role: str) -> Labels:
     """The labels that find the pods of one role. A Deployment's selector cannot change: neither may these."""
-    return {
-        "app.kubernetes.io/name": "outrider",
-        "app.kubernetes.io/instance": model.metadata.name,
-        "app.kubernetes.io/component": role,
-    }
+    return {**model_selector(model), "app.kubernetes.io/component": role}
 
 
 def selector_text(model: SpeculativeModel, role: str) -> str:

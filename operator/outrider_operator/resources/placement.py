@@ -18,6 +18,13 @@ def draft_in_use(model: SpeculativeModel) -> Draft | None:
     return None if model.spec.speculation.mode == "Off" else model.spec.draft
 
 
+def shares_node_volume(model: SpeculativeModel) -> bool:
+    """Whether draft and target mount a volume that is on one node only."""
+    storage, draft = model.spec.storage, draft_in_use(model)
+    on_one_node = storage is not None and "ReadWriteMany" not in storage.access_modes
+    return on_one_node and draft is not None and draft.placement.same_node == "Required"
+
+
 def placement(model: SpeculativeModel) -> Placement:
     """Own when both roles ask for hardware of their own, else Shared."""
     draft = draft_in_use(model)

@@ -3,8 +3,8 @@
 from outrider_operator.api.duration import parse_duration_ms
 from outrider_operator.api.v1alpha1 import Speculation, SpeculativeModel, Target
 from outrider_operator.resources.control import control
-from outrider_operator.resources.names import target_name
-from outrider_operator.resources.placement import draft_in_use, placement
+from outrider_operator.resources.names import model_selector, target_name
+from outrider_operator.resources.placement import draft_in_use, placement, shares_node_volume
 from outrider_operator.resources.platform import Platform
 from outrider_operator.resources.pod import Object, Port, Role, deployment, model_args
 from outrider_operator.resources.scaling import initial_replicas
@@ -28,11 +28,22 @@ def target_deployment(model: SpeculativeModel, platform: Platform) -> Object:
         prefetch=platform.prefetch,
         linger_s=platform.network.linger_s,
         drain_s=DRAIN_S,
+        affinity=_affinity(model),
         replicas=initial_replicas(model, "target"),
         folders=[*control(model), *identity(model, "target", platform), *endpoint(model)],
         https=model.spec.endpoint.tls is not None,
     )
     return deployment(model, role)
+
+
+def _affinity(model: SpeculativeModel) -> Object:
+    """Keeps a new pod on the node of the draft that holds the models' volume: on another it would wait for the volume
+    for as long as the draft runs. The first pod of a model, which there is none to be near to, is one of its own.
+    """
+    if not shares_node_volume(model):
+        return {}
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": model_selector(model)}}
+    return {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
 
 
 def target_args(model: SpeculativeModel, platform: Platform) -> list[str]:

@@ -426,6 +426,33 @@ def test_the_models_are_on_one_volume_of_both_roles_where_one_is_asked_for() -> 
         kubernetes_validate.validate(claim, kubernetes_validate.latest_version(), strict=True)
 
 
+def test_on_a_volume_of_one_node_a_new_target_goes_to_where_the_draft_holds_it() -> None:
+    near = {"draft": {**DRAFT, "placement": {"sameNode": "Required"}}}
+    pair = model({**near, "storage": {"size": "50Gi"}})
+    [term] = pod(pair, "target")["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert term["topologyKey"] == "kubernetes.io/hostname"
+    wanted = term["labelSelector"]["matchLabels"].items()
+    labels = {
+        thing["metadata"]["name"]: thing["spec"]["template"]["metadata"]["labels"]
+        for thing in build(pair, Platform())
+        if thing["kind"] == "Deployment"
+    }
+    assert wanted <= labels["pair-draft"].items()
+    # A scheduler lets the first pod start anywhere if it is one of those that it wants to be near to.
+    assert wanted <= labels["pair-target"].items()
+    elsewhere = model({**near, "storage": {"size": "50Gi"}}, name="pair-b")
+    others = [thing for thing in build(elsewhere, Platform()) if thing["kind"] == "Deployment"]
+    assert not any(wanted <= other["spec"]["template"]["metadata"]["labels"].items() for other in others)
+
+
+def test_a_target_goes_anywhere_where_no_volume_ties_it_to_a_node() -> None:
+    near = {"draft": {**DRAFT, "placement": {"sameNode": "Required"}}}
+    everywhere = {"storage": {"size": "50Gi", "accessModes": ["ReadWriteMany"]}}
+    alone = {"storage": {"size": "50Gi"}, "speculation": {"mode": "Off"}}
+    for spec in (near, {**near, **everywhere}, {**near, **alone}):
+        assert "affinity" not in pod(model(spec), "target")
+
+
 def test_without_storage_the_cache_is_each_pods_own() -> None:
     pair = model({"draft": DRAFT})
     assert not [thing for thing in build(pair, Platform()) if thing["kind"] == "PersistentVolumeClaim"]
