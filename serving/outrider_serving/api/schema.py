@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 from pydantic_core import PydanticCustomError
 
 from outrider_serving.api.errors import shorten
-from outrider_serving.engine.sampling import MAX_BIAS
+from outrider_serving.engine.sampling import LEAST_REPETITION_PENALTY, MAX_BIAS
 
 MAX_STOP_STRINGS = 4
 MAX_STOP_TOKENS = 64
@@ -136,7 +136,7 @@ class GenerationBody(_Strict):
     n: int | None = Field(default=None, ge=1, le=MAX_CHOICES)
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
-    repetition_penalty: float | None = Field(default=None, gt=0, le=10)
+    repetition_penalty: float | None = Field(default=None, ge=LEAST_REPETITION_PENALTY, le=10)
     logit_bias: Annotated[tuple[tuple[int, float], ...], PlainValidator(_logit_bias)] = ()
     top_k: int | None = Field(default=None, ge=-1, lt=2**31)
     min_p: float | None = Field(default=None, ge=0, le=1)

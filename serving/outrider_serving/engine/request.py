@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from outrider_serving.engine.logprobs import TokenLogprob
-from outrider_serving.engine.sampling import Sampling
+from outrider_serving.engine.sampling import LEAST_TEMPERATURE, Sampling
 
 FinishReason = Literal["stop", "length"]
 MAX_LOGPROBS = 20
@@ -49,7 +49,7 @@ class SamplingParams:
 
     @property
     def greedy(self) -> bool:
-        return self.temperature == 0
+        return self.temperature < LEAST_TEMPERATURE
 
     def ends(self, eos_tokens: frozenset[int]) -> frozenset[int]:
         """The tokens that end an answer, of a model whose own are `eos_tokens`."""

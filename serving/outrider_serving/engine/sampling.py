@@ -7,15 +7,20 @@ from dataclasses import dataclass
 
 MASK_64 = 0xFFFFFFFFFFFFFFFF
 MAX_BIAS = 100.0
+# What is divided by less leaves float32's range: a logit by 1e-40, or a difference of logits by 1e-46, is infinite or
+# no number. At 1e-5 a token a thousandth of a nat behind the best comes once in 1e43 times: that is greedy.
+LEAST_TEMPERATURE = 1e-5
+LEAST_REPETITION_PENALTY = 1 / 64  # the same in float32, in which it goes to the draft
 
 
 @dataclass(frozen=True)
 class Sampling:
     """One sequence's way to its next token; with its tokens and their positions all that the rule needs to know.
 
-    temperature: 0 is greedy. top_k: 0 keeps all. min_p: a token less probable than this share of the most probable
-    one is out. presence_penalty and frequency_penalty look at the output, repetition_penalty (1: none) at prompt and
-    output. logit_bias: (token, nats). Until the output has `min_tokens`, none of `end_tokens` may come.
+    temperature: 0 is greedy, as is all below LEAST_TEMPERATURE. top_k: 0 keeps all. min_p: a token less probable than
+    this share of the most probable one is out. presence_penalty and frequency_penalty look at the output,
+    repetition_penalty (1: none) at prompt and output. logit_bias: (token, nats). Until the output has `min_tokens`, none
+    of `end_tokens` may come.
 
     Raises ValueError, naming the field, for a value that is out of range.
     """
@@ -44,8 +49,10 @@ class Sampling:
             raise ValueError(f"top_k is {self.top_k}; give 0 (all) or more")
         if not 0 <= self.min_p <= 1:
             raise ValueError(f"min_p is {self.min_p}; give a value from 0 to 1")
-        if not 0 < self.repetition_penalty < math.inf:
-            raise ValueError(f"repetition_penalty is {self.repetition_penalty}; give a value above 0; 1 is none")
+        if not LEAST_REPETITION_PENALTY <= self.repetition_penalty < math.inf:
+            raise ValueError(
+                f"repetition_penalty is {self.repetition_penalty}; give {LEAST_REPETITION_PENALTY} or more; 1 is none"
+            )
         if self.min_tokens < 0:
             raise ValueError(f"min_tokens is {self.min_tokens}; give 0 or more")
         if not all(token >= 0 and abs(bias) <= MAX_BIAS for token, bias in self.logit_bias):
@@ -53,7 +60,7 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        return self.temperature == 0
+        return self.temperature < LEAST_TEMPERATURE
 
     @property
     def edits_logits(self) -> bool:

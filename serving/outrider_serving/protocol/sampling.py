@@ -6,11 +6,14 @@ from outrider_serving.engine.sampling import Sampling
 from outrider_serving.protocol.errors import ProtocolError
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 
+LEAST_TOP_P = 2.0**-126  # float32's smallest with all its digits
+
 
 def sampling_to_message(sampling: Sampling) -> pb.Sampling:
     return pb.Sampling(
         temperature=sampling.temperature,
-        top_p=sampling.top_p,
+        # As a float32 it is not to become 0, which nobody samples by.
+        top_p=max(sampling.top_p, LEAST_TOP_P),
         seed=sampling.seed % 2**64,
         top_k=min(sampling.top_k, 2**32 - 1),
         min_p=sampling.min_p,

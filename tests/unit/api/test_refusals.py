@@ -60,6 +60,7 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
         ("presence_penalty", 2.5),
         ("frequency_penalty", -3),
         ("repetition_penalty", 0),
+        ("repetition_penalty", 1e-40),
         ("logit_bias", {"5": 101}),
         ("logit_bias", {"5": True}),
         ("logit_bias", {"five": 1}),

@@ -13,21 +13,21 @@ from outrider_serving.engine import batch_sampler
 from outrider_serving.engine.batch_sampler import choose_all, propose_all, propose_dense
 from outrider_serving.engine.processors import History
 from outrider_serving.engine.sampler import Place, choose_at
-from outrider_serving.engine.sampling import Sampling
+from outrider_serving.engine.sampling import LEAST_REPETITION_PENALTY, Sampling
 from torch.utils._python_dispatch import TorchDispatchMode
 
 VOCABULARY = 300
 
 samplings = st.builds(
     Sampling,
-    temperature=st.sampled_from([0.0, 0.3, 1.0, 2.0]),
+    temperature=st.sampled_from([0.0, 1e-308, 1e-46, 1e-5, 0.3, 1.0, 2.0]),
     top_p=st.sampled_from([0.4, 0.9, 1.0]),
     seed=st.integers(-(2**63), 2**63),
     top_k=st.sampled_from([0, 1, 7]),
     min_p=st.sampled_from([0.0, 0.2]),
     presence_penalty=st.sampled_from([0.0, 1.0]),
     frequency_penalty=st.sampled_from([0.0, 0.5]),
-    repetition_penalty=st.sampled_from([1.0, 1.3]),
+    repetition_penalty=st.sampled_from([1.0, 1.3, LEAST_REPETITION_PENALTY]),
     logit_bias=st.sampled_from([(), ((4, -100.0), (9, 3.5))]),
     min_tokens=st.sampled_from([0, 50]),
     end_tokens=st.sampled_from([(), (1, 2)]),

@@ -101,7 +101,7 @@ SIZES = (1, 2, 100, 700, 20_000)
 shapes = st.sampled_from(["flat", "two values", "narrow", "wide", "peaked", "bfloat16"])
 rules = st.builds(
     Sampling,
-    temperature=st.sampled_from([0.0, 0.05, 0.5, 1.0, 3.0]),
+    temperature=st.sampled_from([0.0, 5e-324, 1e-46, 1e-6, 1e-5, 0.05, 0.5, 1.0, 3.0]),
     top_p=st.sampled_from([1e-6, 0.5, 0.95, 1.0]),
     seed=st.integers(-(2**63), 2**63),
     top_k=st.sampled_from([0, 1, 3, 50, 5000]),
