@@ -118,7 +118,7 @@ class Controller:
         kopf, which looks once, would then watch no model for as long as it leads.
         """
         told = False
-        while not await self._kube.serves_group(SPECULATIVE_MODEL.api_version):
+        while not await self._kube.serves(SPECULATIVE_MODEL):
             if not told:
                 log.warning("resource not served", resource=SPECULATIVE_MODEL.plural, remedy="kubectl apply -f crds/")
             told = True

@@ -140,21 +140,22 @@ class Kube:
                     break
         return found
 
-    async def served(self, api_version: str) -> bool:
-        """Whether the server has this group and version. Raises KubeError."""
+    async def kinds(self, api_version: str) -> frozenset[str]:
+        """The kinds that the server has of a group and version; none where it has not got that. Raises KubeError."""
         try:
-            await self._call("discover", "GET", f"/apis/{api_version}")
+            found = await self._call("discover", "GET", f"/apis/{api_version}")
         except KubeError as error:
             if error.not_found:
-                return False
+                return frozenset()
             raise
-        return True
+        return frozenset(each["kind"] for each in found["resources"] if "/" not in each["name"])
 
-    async def serves_group(self, api_version: str) -> bool:
-        """Whether the server has this group and version, and lists it among all others. Raises KubeError."""
-        group = api_version.partition("/")[0]
+    async def serves(self, kind: Kind) -> bool:
+        """Whether the server has this kind, and lists its group among all others. Raises KubeError."""
+        group = kind.api_version.partition("/")[0]
         listed = await self._call("discover", "GET", "/apis")
-        return any(each["name"] == group for each in listed["groups"]) and await self.served(api_version)
+        there = any(each["name"] == group for each in listed["groups"])
+        return there and kind.name in await self.kinds(kind.api_version)
 
     async def read(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
         """What the server has at a path, as it is: a list over namespaces, a page of a pod. Raises KubeError."""

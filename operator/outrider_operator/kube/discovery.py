@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from outrider_operator.kube.client import Kube
-from outrider_operator.resources.platform import OPTIONAL_APIS
+from outrider_operator.resources.platform import OPTIONAL_APIS, Api
 
 
-async def optional_apis(kube: Kube) -> frozenset[str]:
+async def optional_apis(kube: Kube) -> frozenset[Api]:
     """Raises KubeError when the server could not be asked: then what was known before stands."""
-    return frozenset([version for version in sorted(OPTIONAL_APIS) if await kube.served(version)])
+    kinds = {version: await kube.kinds(version) for version in sorted({version for version, _ in OPTIONAL_APIS})}
+    return frozenset((version, kind) for version, kind in OPTIONAL_APIS if kind in kinds[version])

@@ -9,12 +9,11 @@ from outrider_operator.resources.pod import Object
 
 @dataclass(frozen=True)
 class Kind:
-    """optional: a cluster may not serve it; the operator does without, and uses it once it is there."""
+    """name: as objects say it. plural: as it is in paths."""
 
     api_version: str
     name: str
     plural: str
-    optional: bool = False
 
     def path(self, namespace: str = "", name: str | None = None, subresource: str | None = None) -> str:
         """Where the object is on the server; without a name the namespace's list, without either the cluster's."""
@@ -43,12 +42,12 @@ CHILDREN = (
     Kind("v1", "Service", "services"),
     Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
     DEPLOYMENT,
-    Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", optional=True),
+    Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
     Kind("networking.k8s.io/v1", "Ingress", "ingresses"),
-    Kind("route.openshift.io/v1", "Route", "routes", optional=True),
-    Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", optional=True),
-    Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors", optional=True),
-    Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules", optional=True),
+    Kind("route.openshift.io/v1", "Route", "routes"),
+    Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes"),
+    Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors"),
+    Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules"),
 )
 _BY_NAME = {(kind.api_version, kind.name): kind for kind in (*CHILDREN, SPECULATIVE_MODEL, EVENT)}
 

@@ -39,4 +39,4 @@ def build(model: SpeculativeModel, platform: Platform) -> list[Object]:
         *([] if way_in is None else [way_in]),
         *monitoring(model),
     ]
-    return [item for item in objects if platform.serves(item["apiVersion"])]
+    return [item for item in objects if platform.serves(item["apiVersion"], item["kind"])]

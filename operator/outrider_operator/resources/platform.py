@@ -35,13 +35,16 @@ def default_image() -> str:
     return f"outrider-serving:{VERSION}"
 
 
-# Groups that a cluster may lack. All others are part of every Kubernetes that is in use.
-OPTIONAL_APIS = frozenset(
+Api = tuple[str, str]  # group with version, and kind: CRDs come one by one, and of a group some may be there
+
+# Those that a cluster may lack. All others are part of every Kubernetes that is in use.
+OPTIONAL_APIS: frozenset[Api] = frozenset(
     {
-        "policy/v1",
-        "route.openshift.io/v1",
-        "gateway.networking.k8s.io/v1",
-        "monitoring.coreos.com/v1",
+        ("policy/v1", "PodDisruptionBudget"),
+        ("route.openshift.io/v1", "Route"),
+        ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+        ("monitoring.coreos.com/v1", "PodMonitor"),
+        ("monitoring.coreos.com/v1", "PrometheusRule"),
     }
 )
 
@@ -60,7 +63,7 @@ class Platform:
     prefetch: bool = True  # into the cache, before a role starts; else the role itself fetches, and hf:// alone
     operator_namespace: str | None = None  # where the operator runs, whom targets let in; None: there is none
     network: Network = Network()
-    optional_apis: frozenset[str] = OPTIONAL_APIS - {"monitoring.coreos.com/v1"}
+    optional_apis: frozenset[Api] = frozenset(api for api in OPTIONAL_APIS if api[0] != "monitoring.coreos.com/v1")
 
-    def serves(self, api_version: str) -> bool:
-        return api_version not in OPTIONAL_APIS or api_version in self.optional_apis
+    def serves(self, api_version: str, kind: str) -> bool:
+        return (api_version, kind) not in OPTIONAL_APIS or (api_version, kind) in self.optional_apis

@@ -42,9 +42,9 @@ def route(model: SpeculativeModel) -> Object | None:
 def unserved_route(model: SpeculativeModel, platform: Platform) -> str | None:
     """Why there is no way in from outside though one is asked for, and the remedy. None where there is one."""
     wanted = model.spec.endpoint.route
-    if wanted is None or platform.serves(API_VERSIONS[wanted.kind]):
+    if wanted is None or platform.serves(API_VERSIONS[wanted.kind], wanted.kind):
         return None
-    others = [kind for kind, version in API_VERSIONS.items() if platform.serves(version)]
+    others = [kind for kind, version in API_VERSIONS.items() if platform.serves(version, kind)]
     return (
         f"spec.endpoint.route.kind: the cluster does not serve {API_VERSIONS[wanted.kind]}, so no {wanted.kind} is"
         f" made; choose {' or '.join(others)}, or install that API"

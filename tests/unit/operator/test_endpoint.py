@@ -14,7 +14,9 @@ from unit.operator.yaml_models import model
 CERTIFICATE = {"secretRef": {"name": "chat-example-com"}}
 ROUTES = "route.openshift.io/v1"
 GATEWAYS = "gateway.networking.k8s.io/v1"
-CLUSTER = Platform(optional_apis=frozenset({"policy/v1", ROUTES, GATEWAYS}))
+CLUSTER = Platform(
+    optional_apis=frozenset({("policy/v1", "PodDisruptionBudget"), (ROUTES, "Route"), (GATEWAYS, "HTTPRoute")})
+)
 
 
 def with_endpoint(**endpoint: Any) -> SpeculativeModel:
@@ -119,7 +121,7 @@ def test_a_route_that_the_cluster_cannot_have_is_left_out_and_told(
     kind: str, fields: dict[str, Any], missing: str
 ) -> None:
     exposed = with_endpoint(route={"kind": kind, **fields})
-    without = Platform(optional_apis=CLUSTER.optional_apis - {missing})
+    without = Platform(optional_apis=CLUSTER.optional_apis - {(missing, kind)})
     assert of_kind(exposed, kind, without) == []
     told = unserved_route(exposed, without)
     assert told is not None

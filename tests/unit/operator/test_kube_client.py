@@ -43,3 +43,23 @@ def test_a_page_instead_of_an_object_is_a_failure_that_passes() -> None:
         assert got.value.passing
 
     with_answer(lambda: web.Response(text="<html>maintenance</html>", content_type="text/html"), scenario)
+
+
+def test_of_an_api_that_is_there_in_part_the_kinds_are_told_apart() -> None:
+    resources = [
+        {"name": "podmonitors", "kind": "PodMonitor"},
+        {"name": "podmonitors/status", "kind": "PodMonitor"},
+        {"name": "prometheuses/scale", "kind": "Scale"},
+    ]
+
+    async def scenario(kube: Kube) -> None:
+        assert await kube.kinds("monitoring.coreos.com/v1") == {"PodMonitor"}
+
+    with_answer(lambda: web.json_response({"resources": resources}), scenario)
+
+
+def test_of_an_api_that_is_not_there_there_are_no_kinds() -> None:
+    async def scenario(kube: Kube) -> None:
+        assert await kube.kinds("monitoring.coreos.com/v1") == frozenset()
+
+    with_answer(lambda: web.Response(status=404, text="404 page not found"), scenario)

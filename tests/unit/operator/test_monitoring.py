@@ -4,13 +4,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from outrider_operator.api.v1alpha1 import SpeculativeModel
 from outrider_operator.resources.build import build
 from outrider_operator.resources.platform import Platform
 from unit.operator.yaml_models import ROOT, model
 
 DRAFT = {"model": {"uri": "hf://org/small"}}
-CLUSTER = Platform(optional_apis=frozenset({"policy/v1", "monitoring.coreos.com/v1"}))
+MONITORING = "monitoring.coreos.com/v1"
+CLUSTER = Platform(optional_apis=frozenset({(MONITORING, "PodMonitor"), (MONITORING, "PrometheusRule")}))
 
 
 def of_kind(model: SpeculativeModel, kind: str, platform: Platform = CLUSTER) -> dict[str, dict[str, Any]]:
@@ -27,6 +29,13 @@ def test_a_cluster_without_prometheus_has_none_of_it() -> None:
     pair = model({"draft": DRAFT})
     assert of_kind(pair, "PodMonitor", Platform()) == {}
     assert of_kind(pair, "PrometheusRule", Platform()) == {}
+
+
+@pytest.mark.parametrize(("there", "missing"), [("PodMonitor", "PrometheusRule"), ("PrometheusRule", "PodMonitor")])
+def test_of_the_prometheus_operators_crds_those_are_used_that_are_there(there: str, missing: str) -> None:
+    some = Platform(optional_apis=frozenset({(MONITORING, there)}))
+    assert of_kind(model({"draft": DRAFT}), there, some)
+    assert not of_kind(model({"draft": DRAFT}), missing, some)
 
 
 def test_the_figures_of_each_role_are_read_where_its_pods_have_them() -> None:

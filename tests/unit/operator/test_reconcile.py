@@ -353,6 +353,25 @@ def test_what_should_pass_and_does_not_is_told_after_some_failures_and_until_it_
     assert cluster.conditions["Ready"]["status"] == "True"
 
 
+def test_what_is_said_of_the_pods_stays_true_while_an_object_is_refused() -> None:
+    cluster = Cluster()
+    cluster.settle()
+
+    def refusing(verb: str) -> None:
+        if verb == "apply":
+            raise KubeError(403, "Forbidden", "PATCH /…: denied by a policy")
+
+    cluster.kube.before = refusing
+    cluster.edit(lambda spec: spec["draft"].update(maxNumSeqs=3))
+    cluster.kube.objects["Deployment", "chat", "qwen-coder-target"]["status"]["availableReplicas"] = 0
+    cluster.kube._put(cluster.kube.objects["Deployment", "chat", "qwen-coder-target"], {})
+    cluster.watch()
+    cluster.reconcile()
+    assert cluster.conditions["Ready"]["reason"] == "Refused"
+    assert cluster.conditions["TargetReady"]["status"] == "False"
+    assert cluster.conditions["TargetReady"]["message"] == "0 of 1 of the newest revision ready"
+
+
 def test_while_a_model_is_paused_nothing_but_its_status_is_written() -> None:
     cluster = Cluster()
     cluster.settle()
