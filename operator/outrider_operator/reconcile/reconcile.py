@@ -38,7 +38,7 @@ log = structlog.get_logger()
 # After its objects were written a model's Deployments change several times within a moment: it is looked at again when
 # they have, so that its first status is written once.
 SETTLE_S = 1.0
-# Secrets are not watched: one that is missing is looked for again.
+# Secrets are not watched, nor are others' objects: one that is missing, or in the way, is looked for again.
 MISSING_S = 15.0
 # A call that failed so often in a row, over some 40 s, is told as if it were refused: it may fail for ever.
 TOLD_AFTER = 8
@@ -102,7 +102,8 @@ class Reconciler:
                 if wrote and not model.get("status"):
                     return Again(SETTLE_S)
         await self._say(model, typed, accepted(problems, lacking=lacking))
-        return Again(MISSING_S) if lacking else None
+        conflicts = typed is not None and problems
+        return Again(MISSING_S) if lacking or conflicts else None
 
     def _read(self, model: Object) -> tuple[SpeculativeModel | None, list[str]]:
         """Once for each generation: while its pods come a model is looked at many times."""

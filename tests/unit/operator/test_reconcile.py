@@ -220,6 +220,19 @@ def test_an_object_of_another_is_never_taken() -> None:
     assert "Service qwen-coder-target was there before; delete it" in cluster.conditions["Accepted"]["message"]
 
 
+def test_a_name_that_is_taken_is_looked_at_again_until_it_is_free() -> None:
+    cluster = Cluster()
+    mine = cluster.kube.add(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "qwen-coder-target-tls", "namespace": "chat"}}
+    )
+    assert cluster.reconcile() == Again(reconcile.MISSING_S)
+    assert cluster.conditions["Accepted"]["status"] == "False"
+    del cluster.kube.objects[place_of(mine)]
+    cluster.settle()
+    assert cluster.reconcile() is None
+    assert cluster.conditions["Ready"]["status"] == "True"
+
+
 def test_a_model_that_is_being_deleted_is_left_to_the_cluster() -> None:
     cluster = Cluster()
     cluster.settle()
