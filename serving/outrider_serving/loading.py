@@ -26,7 +26,7 @@ from transformers.utils import logging as transformers_logging
 from outrider_serving.models.cache import HUB_NAME, cache_root, exclusive
 from outrider_serving.models.catalogue import SETS
 from outrider_serving.models.download import MODEL_FILES
-from outrider_serving.models.remote import MirrorUnreachable, NotInMirror, copy_model
+from outrider_serving.models.remote import MirrorUnreachable, NotInMirror, copy_model, shown
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 # What a CPU says in /proc/cpuinfo when it multiplies bf16 natively (x86 twice, Arm).
@@ -89,12 +89,15 @@ def _in_mirror(name: str, mirror: str, looked: list[str]) -> Path | None:
             if not target.exists():
                 copy_model(f"{base}/{name}", target)
     except NotInMirror:
-        looked.append(f"not in the mirror ({base}/{name})")
+        looked.append(f"not in the mirror ({shown(f'{base}/{name}')})")
         return None
     except MirrorUnreachable as error:
         raise ModelNotFound(
             f"hf://{name}: the mirror cannot be read: {error}; check OUTRIDER_MODEL_MIRROR, then start again"
         ) from None
+    except OSError as error:
+        reason = f"{error.strerror or error}; free space, or name another cache folder by OUTRIDER_CACHE"
+        raise ModelNotFound(f"hf://{name}: {root}: {reason}") from None
     return target
 
 

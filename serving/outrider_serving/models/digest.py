@@ -37,6 +37,12 @@ class Digest:
             return hashlib.file_digest(file, lambda: digest).hexdigest() == self.hex
 
 
+def sha256(path: Path) -> str:
+    """The file's, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, hashlib.sha256).hexdigest()
+
+
 def _md5_of_parts(file: BinaryIO, part_bytes: int) -> str:
     whole = hashlib.md5(usedforsecurity=False)
     while first := file.read(min(CHUNK_BYTES, part_bytes)):

@@ -97,7 +97,7 @@ def _fetch(uri: str, directory: Path, revision: str | None, mirror: str | None, 
         remote = _remote(uri, revision, mirror)
         files = remote.files()
         _refuse_no_model(files)
-        staging = _staging(directory, files)
+        staging = _staging(directory, json.dumps(sorted((file.name, file.version) for file in files)), "partial")
         with open_progress(uri, sum(file.size_bytes for file in files)) as progress:
             download(remote, files, staging, progress)
     (staging / MARK).write_text(json.dumps({"uri": uri, "revision": revision}) + "\n", encoding="utf-8")
@@ -113,10 +113,11 @@ def _copied_from_url(uri: str, directory: Path, mirror: str | None) -> Path | No
     """The folder beside `directory` that a mirror at a URL was copied to; None when it does not have the model."""
     if not (mirror or "").startswith(("http://", "https://")) or not uri.startswith("hf://"):
         return None
-    staging = directory.with_name(f".{directory.name}.mirrored")
+    address = f"{(mirror or '').rstrip('/')}/{uri.removeprefix('hf://')}"
+    staging = _staging(directory, address, "mirrored")
     try:
         if not staging.exists():
-            copy_model(f"{(mirror or '').rstrip('/')}/{uri.removeprefix('hf://')}", staging)
+            copy_model(address, staging)
     except NotInMirror:
         return None
     except MirrorUnreachable as error:
@@ -157,12 +158,14 @@ def _refuse_no_model(files: Sequence[RemoteFile]) -> None:
         raise FetchError("no safetensors there; save the model as safetensors (pickle is never loaded)")
 
 
-def _staging(directory: Path, files: Sequence[RemoteFile]) -> Path:
-    """The folder beside `directory` for these very files. One for files that have since been replaced is removed."""
-    content = json.dumps(sorted((file.name, file.version) for file in files))
-    staging = directory.with_name(f".{directory.name}.{hashlib.sha256(content.encode()).hexdigest()[:12]}.partial")
-    of_this_model = re.compile(rf"\.{re.escape(directory.name)}\.[0-9a-f]{{12}}\.partial")
+def _staging(directory: Path, content: str, kind: str) -> Path:
+    """The folder beside `directory` for what `content` tells. One for anything else, as a model that has since been
+    replaced, is removed.
+    """
+    staging = directory.with_name(f".{directory.name}.{hashlib.sha256(content.encode()).hexdigest()[:12]}.{kind}")
+    # A mirror is copied to `..NAME` first.
+    of_this_kind = re.compile(rf"\.{{1,2}}{re.escape(directory.name)}\.[0-9a-f]{{12}}\.{kind}(\.partial)?")
     for path in directory.parent.iterdir():
-        if of_this_model.fullmatch(path.name) and path != staging:
+        if of_this_kind.fullmatch(path.name) and staging.name not in path.name:
             shutil.rmtree(path)
     return staging
