@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
@@ -71,7 +72,7 @@ def _entry(token: int, logprob: float, texts: TokenTexts) -> Json:
 def completion_logprobs(entries: Sequence[TokenLogprob], texts: TokenTexts, offset: int) -> Json:
     """`offset`: how much text the tokens before these stand for."""
     tokens = [texts[entry.token].text for entry in entries]
-    offsets = [offset + sum(map(len, tokens[:index])) for index in range(len(tokens))]
+    *offsets, _ = accumulate(map(len, tokens), initial=offset)
     return {
         "tokens": tokens,
         "token_logprobs": [max(entry.logprob, LEAST) for entry in entries],
@@ -81,5 +82,11 @@ def completion_logprobs(entries: Sequence[TokenLogprob], texts: TokenTexts, offs
 
 
 def _alternatives(entry: TokenLogprob, texts: TokenTexts) -> dict[str, float]:
-    """The likeliest ones, and the token itself where it is not among them."""
-    return {texts[token].text: max(p, LEAST) for token, p in [*entry.top, (entry.token, entry.logprob)]}
+    """The likeliest ones, and the token itself where it is not among them.
+
+    Of several with one text, as halves of characters have, the likeliest is said, or the token itself.
+    """
+    alternatives: dict[str, float] = {}
+    for token, logprob in entry.top:
+        alternatives.setdefault(texts[token].text, max(logprob, LEAST))
+    return alternatives | {texts[entry.token].text: max(entry.logprob, LEAST)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Protocol
 
 from starlette.responses import JSONResponse
@@ -62,13 +63,17 @@ class WholeAnswer:
             self._finish_reasons[index] = delta.finish_reason
 
     async def finish(self) -> None:
+        # 16,000 tokens with 20 alternatives each take seconds to word, in which every stream would stand still.
+        response = await asyncio.to_thread(self._response) if any(self._logprobs.values()) else self._response()
+        await response(*self._asgi)
+
+    def _response(self) -> JSONResponse:
         choices = [
             self._dialect.whole_choice(index, "".join(self._texts[index]), reason, self._worded(index))
             for index, reason in sorted(self._finish_reasons.items())
         ]
         body = self._answer.head(self._dialect.whole_object)
-        body |= {"choices": choices, "usage": self._answer.usage.body()}
-        await JSONResponse(body)(*self._asgi)
+        return JSONResponse(body | {"choices": choices, "usage": self._answer.usage.body()})
 
     def _worded(self, index: int) -> Json | None:
         entries = self._logprobs[index]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import openai
 import pytest
-from outrider_serving.api.logprobs import TokenTexts
+from outrider_serving.api.logprobs import TokenText, TokenTexts, completion_logprobs
 from outrider_serving.engine.logprobs import TokenLogprob
 from outrider_serving.engine.request import Delta
 from outrider_serving.engine.sampling import seed_of_choice
-from unit.api.scripted import MODEL, Script, Served, tiny_tokenizer
+from unit.api.scripted import MODEL, WAIT_S, Script, Served, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
 MESSAGES = [{"role": "user", "content": "Hello"}]
@@ -71,6 +74,56 @@ def test_a_completion_has_them_in_columns_with_the_offset_of_each(served: Served
     assert logprobs.token_logprobs == [-0.5, -9999.0]
     assert logprobs.top_logprobs == [{"a": -0.5, "b": -1.25}, {"b": -0.25, "a": -2.0, "c": -9999.0}]
     assert logprobs.text_offset == [0, 1]
+
+
+def test_of_alternatives_with_one_text_the_likeliest_is_said_or_the_token_itself() -> None:
+    halves: list[Any] = [TOKENIZER(text)["input_ids"][1] for text in "éèê"]  # no characters: one text for all
+    tops = ((A, -0.5), (halves[0], -1.0), (halves[1], -2.0))
+
+    worded = completion_logprobs([TokenLogprob(A, -0.5, tops)], TokenTexts(TOKENIZER), 0)
+    assert worded["top_logprobs"] == [{"a": -0.5, "\ufffd": -1.0}]
+    worded = completion_logprobs([TokenLogprob(halves[2], -3.0, tops)], TokenTexts(TOKENIZER), 0)
+    assert worded["top_logprobs"] == [{"a": -0.5, "\ufffd": -3.0}]
+
+
+class Measured(str):
+    """A text that counts how often it is measured."""
+
+    measured = 0
+
+    def __len__(self) -> int:
+        Measured.measured += 1
+        return super().__len__()
+
+
+def test_offsets_measure_each_text_of_a_long_answer_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TokenTexts, "__getitem__", lambda _texts, _token: TokenText(Measured("ab"), b"ab"))
+    worded = completion_logprobs([SECOND] * 1000, TokenTexts(TOKENIZER), 7)
+    assert worded["text_offset"] == [7 + 2 * index for index in range(1000)]
+    assert Measured.measured == 1000
+
+
+def test_while_a_long_answer_is_worded_others_are_served(
+    served: Served, client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_of_two(served)
+    begun, served_another = threading.Event(), threading.Event()
+    text_of = TokenTexts.__getitem__
+
+    def slow(texts: TokenTexts, token: int) -> TokenText:
+        begun.set()
+        assert served_another.wait(WAIT_S)
+        return text_of(texts, token)
+
+    monkeypatch.setattr(TokenTexts, "__getitem__", slow)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, client, logprobs=True)
+        assert begun.wait(WAIT_S)
+        try:
+            assert httpx.get(f"{served.url}/v1/models", timeout=WAIT_S).status_code == 200
+        finally:
+            served_another.set()
+        assert answer.result().choices[0].logprobs.content[0].token == "a"
 
 
 def test_a_completions_stream_goes_on_with_the_offsets(served: Served, client: openai.OpenAI) -> None:
