@@ -34,6 +34,13 @@ SCALING_ACTIVE = "ScalingActive"
 # Set by every reconcile, from the others. True: the spec as it stands now is what answers. A draft that is missing does
 # not make it False, for the text is the same without: then its reason is DraftNotReady.
 READY = "Ready"
+# Of Ready, while the objects are not those of the spec: it is not accepted or paused, the server refuses one, or the
+# operator fails at it.
+NOT_ACCEPTED = "NotAccepted"
+PAUSED = "Paused"
+REFUSED = "Refused"
+FAILED = "Failed"
+NOT_BROUGHT = frozenset({NOT_ACCEPTED, PAUSED, REFUSED, FAILED})
 # Of TargetReady and DraftReady. A draft that nobody wants is not missed.
 SCALED_TO_ZERO = "ScaledToZero"
 
@@ -117,7 +124,7 @@ def _stuck(of_deployment: Iterable[Object]) -> str:
 def ready(accepted: Finding, target: Finding, draft: Finding | None) -> Finding:
     """What the others come to."""
     if not accepted.true:
-        return Finding(READY, "False", "NotAccepted", "the spec is not accepted; what ran before runs on")
+        return Finding(READY, "False", NOT_ACCEPTED, "the spec is not accepted; what ran before runs on")
     if not target.true:
         return Finding(READY, "False", "TargetNotReady", f"target: {target.message}")
     if draft is not None and not draft.true and draft.reason != SCALED_TO_ZERO:

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from outrider_operator.reconcile.conditions import ACCEPTED, DRAFT_COMPATIBLE, READY, SCALING_ACTIVE
+from outrider_operator.reconcile.conditions import ACCEPTED, DRAFT_COMPATIBLE, FAILED, READY, REFUSED, SCALING_ACTIVE
 from outrider_operator.reconcile.difference import APPLIED, identity
 from outrider_operator.resources.pod import Object
 
-# Why a model is not ready that has never been: told at once, for it will not be by waiting.
-NOT_BROUGHT = ("Refused", "Failed")
 # The server's own limit for a message.
 LONGEST_MESSAGE = 1024
 
@@ -43,7 +41,7 @@ def transitions(before: Iterable[Object], after: Iterable[Object]) -> list[Said]
             not fine
             and type_ == READY
             and (then is None or then["status"] != "True")
-            and now["reason"] not in NOT_BROUGHT
+            and now["reason"] not in (REFUSED, FAILED)
         ):
             continue  # it has not been ready yet, or is not ready for another reason than before
         warns = not fine or now["reason"] == "DraftNotReady"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -14,8 +14,8 @@ from outrider_operator.kube.client import Kube
 from outrider_operator.kube.errors import KubeError
 from outrider_operator.kube.kinds import HORIZONTAL_POD_AUTOSCALER, SECRET, kind_of
 from outrider_operator.reconcile.certificates import Certificates
-from outrider_operator.reconcile.conditions import READY, Finding
-from outrider_operator.reconcile.difference import difference, identity
+from outrider_operator.reconcile.conditions import FAILED, PAUSED, READY, REFUSED, Finding
+from outrider_operator.reconcile.difference import covers, difference, identity
 from outrider_operator.reconcile.events import repairs, transitions
 from outrider_operator.reconcile.measured import Measured, carried
 from outrider_operator.reconcile.owner import foreign, owned_by
@@ -32,6 +32,7 @@ from outrider_operator.resources.platform import Platform
 from outrider_operator.resources.pod import Object
 from outrider_operator.resources.route import unserved_route
 from outrider_operator.resources.scaling import scaled_roles
+from outrider_operator.resources.target import target_deployment
 
 log = structlog.get_logger()
 
@@ -84,13 +85,17 @@ class Reconciler:
                 return None  # what is here goes with it, and the server takes nothing new
             log.warning("reconcile failed", namespace=key.namespace, model=key.name, error=str(error))
             if not error.passing or failures >= TOLD_AFTER:
-                await self._say_not_brought(model, "Refused", str(error))
+                await self._say_not_brought(model, accepted([]), REFUSED, str(error))
             return Again(error.retry_after_s or 0.0, failed=True)
 
     async def _reconcile(self, model: Object) -> Again | None:
         typed, problems = self._read(model)
         if typed is not None and typed.spec.paused:
-            await self._say(model, typed, accepted([], paused=True))
+            if is_of_spec(self._store.owned(model["metadata"]["uid"]), typed, self.platform):
+                await self._say(model, typed, accepted([], paused=True))
+            else:
+                message = "spec.paused: what answers is not the spec as it stands; set it to false"
+                await self._say_not_brought(model, accepted([], paused=True), PAUSED, message)
             return None
         lacking: list[str] = []
         if typed is not None:
@@ -217,14 +222,14 @@ class Reconciler:
         model = self._store.model(key)
         if model is not None:
             message = f"the operator failed at this spec ({where}); change the spec, and report it. What ran runs on"
-            await self._say_not_brought(model, "Failed", message)
+            await self._say_not_brought(model, accepted([]), FAILED, message)
 
-    async def _say_not_brought(self, model: Object, reason: str, message: str) -> None:
+    async def _say_not_brought(self, model: Object, accepted_: Finding, reason: str, message: str) -> None:
         """The spec has not come about: the server will not have an object (a quota, an admission policy, missing
-        rights), or the operator fails at it. People must see it.
+        rights), the operator fails at it, or may not write. People must see it.
         """
         reading = self._readings.get(key_of(model))
-        found, measured = self._found(model, None if reading is None else reading.typed, accepted([]))
+        found, measured = self._found(model, None if reading is None else reading.typed, accepted_)
         told = [*(each for each in found if each.type != READY), Finding(READY, "False", reason, message)]
         try:
             await self._write_status(model, None, told, measured)
@@ -245,6 +250,19 @@ class Reconciler:
 
 def _runs_draft(children: Sequence[Object]) -> bool:
     return any(each["kind"] == "Deployment" and each["metadata"]["name"].endswith("-draft") for each in children)
+
+
+def is_of_spec(children: Sequence[Object], typed: SpeculativeModel, platform: Platform) -> bool:
+    """Whether the target that is there is the one that the spec means, of whichever version its image is. True where
+    there is none.
+    """
+    wanted = target_deployment(typed, platform)
+    live = next((item for item in children if identity(item) == identity(wanted)), None)
+    if live is None:
+        return True
+    images = [each["image"] for each in live["spec"]["template"]["spec"]["containers"] if each["name"] == "target"]
+    of_version = target_deployment(typed, replace(platform, target_image=images[0])) if images else wanted
+    return covers(live["spec"]["template"], of_version["spec"]["template"])
 
 
 def read(model: Object) -> tuple[SpeculativeModel | None, list[str]]:

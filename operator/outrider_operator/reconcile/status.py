@@ -9,6 +9,8 @@ from outrider_operator.api.v1alpha1 import SpeculativeModel
 from outrider_operator.reconcile.conditions import (
     ACCEPTED,
     DRAFT_READY,
+    NOT_BROUGHT,
+    READY,
     TARGET_READY,
     Finding,
     conditions,
@@ -57,10 +59,11 @@ def findings(
 
 
 def _of_this_spec(model: Object) -> dict[str, Finding]:
-    """The conditions that speak of the spec as it stands."""
+    """The conditions that speak of the spec as it stands. Until it had come about, they spoke of what ran before."""
     said = (model.get("status") or {}).get("conditions") or ()
     current = [each for each in said if each.get("observedGeneration") == model["metadata"]["generation"]]
-    return {each["type"]: finding_of(each) for each in current}
+    found = {each["type"]: finding_of(each) for each in current}
+    return {} if READY in found and found[READY].reason in NOT_BROUGHT else found
 
 
 def enough_pods(typed: SpeculativeModel | None) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -398,6 +399,69 @@ def test_while_a_model_is_paused_nothing_but_its_status_is_written() -> None:
     cluster.edit(lambda spec: spec.update(paused=False))
     cluster.settle()
     assert service in cluster.children
+
+
+def test_paused_a_model_is_ready_while_what_answers_is_its_spec_and_no_longer() -> None:
+    cluster = Cluster()
+    cluster.settle()
+    cluster.edit(lambda spec: spec.update(paused=True))
+    newer = replace(cluster.reconciler.platform, target_image="outrider-serving:9.9.9")
+    cluster.reconciler.platform = newer
+    cluster.reconcile()
+    assert (cluster.conditions["Ready"]["status"], cluster.conditions["Ready"]["reason"]) == ("True", "Serving")
+    cluster.edit(lambda spec: spec["target"]["model"].update(uri="hf://org/another"))
+    cluster.kube.writes.clear()
+    cluster.reconcile()
+    assert {verb for verb, _ in cluster.kube.writes} == {"status"}
+    assert (cluster.conditions["Ready"]["status"], cluster.conditions["Ready"]["reason"]) == ("False", "Paused")
+    assert cluster.conditions["Accepted"]["reason"] == "Paused"
+    cluster.edit(lambda spec: spec.update(paused=False))
+    cluster.reconcile()
+    assert cluster.conditions["Ready"]["reason"] == "TargetNotReady"
+    cluster.settle()
+    assert cluster.conditions["Ready"]["status"] == "True"
+
+
+def another_has_the_name(cluster: Cluster) -> None:
+    cluster.kube.add(
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "Ingress",
+            "metadata": {"name": "qwen-coder-target", "namespace": "chat"},
+            "spec": {},
+        }
+    )
+    cluster.edit(lambda spec: spec.update(endpoint={"route": {"kind": "Ingress"}}))
+
+
+def a_policy_refuses(cluster: Cluster) -> None:
+    def refusing(verb: str) -> None:
+        if verb == "apply":
+            raise KubeError(403, "Forbidden", "PATCH /…: denied by a policy")
+
+    cluster.kube.before = refusing
+
+
+@pytest.mark.parametrize("hindrance", [another_has_the_name, a_policy_refuses])
+def test_a_spec_that_comes_about_late_is_not_ready_before_its_own_pods_are(
+    hindrance: Callable[[Cluster], None],
+) -> None:
+    cluster = Cluster()
+    cluster.settle()
+    hindrance(cluster)
+    cluster.edit(lambda spec: spec["target"].update(maxModelLen=2048))
+    cluster.reconcile()
+    assert cluster.conditions["Ready"]["status"] == "False"
+    cluster.kube.before = lambda _: None
+    cluster.kube.objects.pop(("Ingress", "chat", "qwen-coder-target"), None)
+    cluster.kube.events.clear()
+    cluster.reconcile()
+    deployment = cluster.kube.objects["Deployment", "chat", "qwen-coder-target"]
+    assert deployment["status"]["observedGeneration"] < deployment["metadata"]["generation"]
+    assert cluster.conditions["TargetReady"]["status"] == cluster.conditions["Ready"]["status"] == "False"
+    assert "Ready" not in [each["reason"] for each in cluster.kube.events]
+    cluster.settle()
+    assert cluster.conditions["Ready"]["status"] == "True"
 
 
 def test_a_secret_that_is_missing_is_told_and_looked_for_again_until_it_is_there() -> None:
