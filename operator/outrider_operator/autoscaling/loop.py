@@ -75,7 +75,7 @@ class Loop:
         """Looks at every model once."""
         pods = {key: self._store.pods(key) for key in self._store.models}
         current = {key: _current(of_model) for key, of_model in pods.items()}
-        answers = await self._source.read([pod for of_model in current.values() for pod in of_model])
+        answers = await self._read([pod for of_model in current.values() for pod in of_model])
         there = set()
         for key, of_model in pods.items():
             model = self._store.model(key)
@@ -89,6 +89,13 @@ class Loop:
                 log.exception("not looked at", namespace=key.namespace, model=key.name)
             await asyncio.sleep(0)  # others want their turn, between many models
         self._forget(there)
+
+    async def _read(self, pods: list[SeenPod]) -> Read:
+        try:
+            return await self._source.read(pods)
+        except Exception as error:  # an outage of the metrics, as any other, and not the operator's end
+            log.exception("not read")
+            return Read(failures={pod.uid: f"not read: {type(error).__name__}" for pod in pods})
 
     async def _look(self, key: Key, model: Object, pods: list[SeenPod], current: list[SeenPod], answers: Read) -> bool:
         """Whether there is something new for the status."""

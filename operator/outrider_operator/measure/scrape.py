@@ -9,6 +9,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 PREFIX = "outrider_"
 MODEL_NAME = "model_name"
+# Of ours the longest has 200 characters. What the parser takes for a line grows with the square of its labels: for
+# one of 770 KiB it is 4 s.
+LONGEST_LINE = 8192
+COUNTED = ("_total", "_bucket", "_sum", "_count")
 
 
 @dataclass(frozen=True)
@@ -36,18 +40,33 @@ class Scrape:
 def parse_scrape(text: str, at_s: float, run: int, wanted: Collection[str] | None = None) -> Scrape:
     """Reads the Prometheus text format. wanted: names, without the prefix, of what is kept; None: everything.
 
-    Raises ValueError when it is not that format.
+    Raises ValueError when it is not that format, tells nothing that is kept, or a counter that is no finite number:
+    one that is left out would seem to begin anew, and its whole life to be growth.
     """
-    values: dict[str, float] = {}
-    buckets: dict[str, dict[float, float]] = {}
-    for family in text_string_to_metric_families(text if wanted is None else _only(text, wanted)):
+    if max(map(len, text.split("\n"))) > LONGEST_LINE:
+        raise ValueError(f"a line of more than {LONGEST_LINE} characters")
+    try:
+        read = _reduced(text if wanted is None else _only(text, wanted), Scrape(at_s, run), wanted)
+    except Exception as error:  # what the parser makes of odd lines is IndexError, and of long numbers OverflowError
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    if not read.values and not read.buckets:
+        raise ValueError("nothing in it is kept")
+    return read
+
+
+def _reduced(text: str, read: Scrape, wanted: Collection[str] | None) -> Scrape:
+    """Adds to a reading of nothing."""
+    values, buckets = read.values, read.buckets
+    for family in text_string_to_metric_families(text):
         if not family.name.startswith(PREFIX):
             continue
         for sample in family.samples:
-            if not isfinite(sample.value):
-                continue
             # One string for all the readings that are kept: there may be thousands.
             name = intern(sample.name.removeprefix(PREFIX))
+            if not isfinite(sample.value):
+                if name.endswith(COUNTED):
+                    raise ValueError(f"{name} is {sample.value}")
+                continue
             if name.endswith("_bucket") and "le" in sample.labels:
                 histogram = intern(name.removesuffix("_bucket"))
                 if wanted is None or histogram in wanted:
@@ -60,7 +79,7 @@ def parse_scrape(text: str, at_s: float, run: int, wanted: Collection[str] | Non
                     if label != MODEL_NAME:
                         one = intern(f"{name}{{{value}}}")
                         values[one] = values.get(one, 0.0) + sample.value
-    return Scrape(at_s, run, values, buckets)
+    return read
 
 
 def _only(text: str, wanted: Collection[str]) -> str:

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from outrider_operator.measure.growth import increase, per_second, quantile
+from outrider_operator.measure.growth import grown_buckets, increase, per_second, quantile
 from outrider_operator.measure.scrape import Scrape, parse_scrape
 from outrider_operator.measure.window import Window
 
@@ -91,6 +91,45 @@ python_gc_objects_collected_total 9
 def test_what_is_not_metrics_is_an_error() -> None:
     with pytest.raises(ValueError, match="html"):
         parse_scrape("<html>502</html>", at_s=0.0, run=1)
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        pytest.param("outrider_x_total 1" + "0" * 310 + "\n", "OverflowError", id="a number beyond any float"),
+        pytest.param("outrider_x_total 1 1" + "0" * 320 + "\n", "Overflow", id="a time beyond any float"),
+        pytest.param('outrider_x_total{model_name="m",  ="0"} 1\n', "IndexError", id="a label without a name"),
+        pytest.param("outrider_x_total NaN\noutrider_y 1\n", "x_total is nan", id="a counter that is no number"),
+        pytest.param('outrider_x_bucket{le="+Inf"} +Inf\noutrider_y 1\n', "x_bucket is inf", id="a bucket"),
+        pytest.param(f"outrider_x_total{{{'a=b,' * 3000}}} 1\n", "more than 8192", id="a line of 12 kB"),
+        pytest.param("", "nothing", id="an empty page"),
+        pytest.param("# starting\n", "nothing", id="a comment only"),
+        pytest.param("python_gc_objects_collected_total 9\n", "nothing", id="nothing of ours"),
+    ],
+)
+def test_a_page_that_cannot_be_relied_on_is_no_metrics(page: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse_scrape(page, at_s=0.0, run=1)
+
+
+def test_a_counter_that_one_page_leaves_out_has_not_grown_by_all_its_life() -> None:
+    week = Scrape(0.0, 1, {"x_total": 500_000, "y": 1}, {ITL: {INF: 9000}})
+    gap = Scrape(15.0, 1, {"z": 1})
+    after = Scrape(30.0, 1, {"x_total": 500_030, "y": 1}, {ITL: {INF: 9010}})
+    window = Window(length_s=60)
+    for each in (week, gap, after):
+        window.add(each)
+    first, missing, last = window.readings()
+    assert [increase(*pair, "x_total") for pair in ((first, missing), (missing, last))] == [0, 30]
+    assert grown_buckets(missing, last, ITL) == {INF: 10}
+    assert "y" not in missing.values, "a gauge says what is now"
+
+
+def test_a_counter_that_a_new_run_does_not_have_yet_is_not_the_old_one_s() -> None:
+    window = Window(length_s=60)
+    for each in (scrape(0, run=1, x_total=500), scrape(15, run=2), scrape(30, run=2, x_total=600)):
+        window.add(each)
+    assert increase(*window.readings()[1:], "x_total") == 600
 
 
 def test_a_window_keeps_the_reading_at_its_edge_and_none_before() -> None:

@@ -43,10 +43,13 @@ class Pods:
         self.values: dict[str, dict[str, float]] = {"target": {**BUSY, **SPEAKS}, "draft": {}}
         self.silent = False
         self.once = False
+        self.broken = False
         self.health = "{}"
         self.asked: list[str] = []
 
     async def read(self, pods: Collection[SeenPod]) -> Read:
+        if self.broken:
+            raise IndexError("string index out of range")
         if self.silent:
             return Read({}, {pod.uid: "no answer within 5 s" for pod in pods})
         if self.once:
@@ -362,6 +365,20 @@ def test_no_answer_is_told_and_decided_on_as_such(rig: Make) -> None:
     model.pods.silent = False
     model.tick()
     assert model.events[-1] == "ScalingActive"
+
+
+def test_what_goes_wrong_while_pods_are_read_is_an_outage_and_not_the_end(rig: Make) -> None:
+    model = rig(BOTH)
+    model.tick()
+    model.pods.broken = True
+    model.tick()
+    [found] = [each for each in model.status["conditions"] if each["type"] == "MetricsAvailable"]
+    assert (found["status"], found["message"].partition(": ")[2]) == ("False", "not read: IndexError")
+    assert model.seen[-1].signals is None
+    model.pods.broken = False
+    model.decision = because(target=2)
+    model.tick()
+    assert model.replicas(TARGET) == 2
 
 
 def test_without_the_right_to_see_pods_the_status_says_why_nothing_is_scaled(rig: Make) -> None:

@@ -64,6 +64,26 @@ async def test_each_pod_that_answers_has_its_readings_and_each_that_does_not_its
     assert sorted(counted) == [False, False, True]
 
 
+async def test_a_page_that_no_parser_expects_is_its_own_pod_s_failure(served: Served, pages: Pages) -> None:
+    endless = ready_pod("endless", served(lambda _: "outrider_requests_arrived_total 1" + "0" * 310 + "\n"))
+    nameless = ready_pod("nameless", served(lambda _: 'outrider_requests_arrived_total{a="",  ="0"} 1\n'))
+    good = ready_pod("good", served(lambda _: GOOD))
+    found = await Scraper(pages, lambda *_: None).read([endless, nameless, good])
+    assert set(found.readings) == {"good"}
+    assert set(found.failures.values()) == {"what it sends is no metrics"}
+    assert set(found.failures) == {"endless", "nameless"}
+
+
+async def test_an_empty_page_is_no_reading_and_what_came_before_stands(served: Served, pages: Pages) -> None:
+    sent = iter((page({"requests_arrived_total": 500_000}), "", page({"requests_arrived_total": 500_030})))
+    one, clock = ready_pod("one", served(lambda _: next(sent))), Clock()
+    scraper = Scraper(pages, lambda *_: None, clock)
+    for _ in range(3):
+        found = await scraper.read([one])
+        clock.now_s += timing.TICK_S
+    assert [each.values["requests_arrived_total"] for each in found.readings["one"]] == [500_000, 500_030]
+
+
 async def test_a_window_has_a_minute_of_readings_and_one_before(served: Served, pages: Pages) -> None:
     clock, target = Clock(), FakeTarget()
     scraper = Scraper(pages, lambda *_: None, clock)
