@@ -1,11 +1,24 @@
-"""Logs: one JSON object an event on standard error. Never a prompt, an answer or a key."""
+"""Logs: one JSON object an event on standard error. Never a prompt, an answer, a key or what an exception says, which
+may be one of them.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from pathlib import Path
 
 import structlog
+
+FRAMES_LOGGED = 8  # of torch and transformers alone some are in between where we call and where it fails
+
+
+def failure(error: BaseException) -> dict[str, object]:
+    """What a log says of an exception: its kind, and where it was raised, the innermost call last."""
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES_LOGGED:]
+    where = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+    return {"error": type(error).__name__, "where": where}
 
 
 def configure(role: str) -> None:
@@ -14,6 +27,7 @@ def configure(role: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),
+        _without_exception,
     ]
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
@@ -34,3 +48,21 @@ def configure(role: str) -> None:
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+def _without_exception(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Puts the kind and place of an exception where it was."""
+    error = _exception(event.pop("exc_info", None))
+    if error is None:
+        return event
+    # asyncio adds lines to it that hold the exception once more, as a task shows it.
+    event["event"] = next(iter(str(event["event"]).splitlines()), "")
+    return {**event, **failure(error)}
+
+
+def _exception(exc_info: object) -> BaseException | None:
+    """The exception that logging was given, in any of the ways that it takes one."""
+    given = exc_info[1] if isinstance(exc_info, tuple) else exc_info
+    if isinstance(given, BaseException):
+        return given
+    return sys.exception() if exc_info is True else None

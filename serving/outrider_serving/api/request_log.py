@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-import traceback
 import uuid
-from pathlib import Path
 from typing import cast
 
 import structlog
@@ -20,12 +18,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from outrider_serving.api.errors import ApiError, as_api_error
 from outrider_serving.engine.request import QueueFull, RequestError
+from outrider_serving.logs import failure
 
 REQUEST_ID_HEADER = "x-request-id"
 VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 STATUS_CLIENT_GONE = 499  # nginx's, for the log only: nobody is there to read it
 QUIET_PATHS = frozenset({"/health", "/ready", "/metrics"})  # polled every few seconds
-FRAMES_LOGGED = 4
+PATH_CHARACTERS = 200  # a route takes any path as a model's name
 SCOPE_KEY = "outrider.record"
 
 _log = structlog.get_logger("outrider.http")
@@ -54,10 +53,8 @@ class RequestRecord:
         if isinstance(error, ApiError | RequestError | QueueFull):
             self.note(refused=error.code or "invalid")
             return
-        frames = traceback.extract_tb(error.__traceback__)[-FRAMES_LOGGED:]
-        where = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
         self._failed = True
-        self.note(error=type(error).__name__, where=where)
+        self.note(**failure(error))
 
     def write(self, scope: Scope) -> None:
         path = scope["path"]
@@ -66,7 +63,7 @@ class RequestRecord:
             "http_request",
             request_id=self.request_id,
             method=scope["method"][:16],
-            path=path if "endpoint" in scope else "(unknown)",
+            path=path[:PATH_CHARACTERS] if "endpoint" in scope else "(unknown)",
             status=self.status,
             duration_ms=round((time.perf_counter() - self._started_s) * 1000, 1),
             **self._notes,

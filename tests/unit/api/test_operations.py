@@ -140,6 +140,13 @@ def test_a_failure_is_logged_by_place_and_kind_without_what_it_says(served: Serv
     assert "PRIVATE" not in str(line)
 
 
+def test_a_long_path_is_logged_shortened(http: httpx.Client) -> None:
+    with capture_logs() as lines:
+        assert http.get(f"/v1/models/{'x' * 5000}").status_code == 404
+
+    assert lines[0]["path"] == f"/v1/models/{'x' * 5000}"[:200]
+
+
 def test_a_refusal_is_logged_with_its_code(http: httpx.Client) -> None:
     with capture_logs() as lines:
         http.post("/v1/chat/completions", json=HELLO | {"model": "other"})
