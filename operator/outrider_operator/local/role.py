@@ -112,6 +112,7 @@ class Role:
         """Ends the process as a pod that is not wanted any more, asking it in `after_s` seconds: what it serves may
         take as long as it may in a pod.
         """
+        self._stopping.set()  # now: one that ends by itself meanwhile is not started again
         self._become(replace(self.status, phase=Phase.DRAINING))
         await asyncio.sleep(after_s)
         await self._stop(self.plan.drain_s)
