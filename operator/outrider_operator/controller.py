@@ -7,7 +7,7 @@ import contextlib
 import random
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,16 @@ from outrider_operator.autoscaling.pages import Pages
 from outrider_operator.autoscaling.prometheus import Address, Prometheus
 from outrider_operator.autoscaling.scraper import Scraper
 from outrider_operator.autoscaling.source import Source
-from outrider_operator.handlers import LOOKED_AT, MANAGED, Watcher, register, register_looked_at, settings
+from outrider_operator.handlers import (
+    LOOKED_AT,
+    MANAGED,
+    OTHERS,
+    WATCHED,
+    Watcher,
+    register,
+    register_looked_at,
+    settings,
+)
 from outrider_operator.kube.client import Kube
 from outrider_operator.kube.discovery import optional_apis
 from outrider_operator.kube.errors import KubeError
@@ -185,16 +194,18 @@ class Controller:
     async def _resync(self, looked_at: Collection[Kind], namespaces: Collection[str]) -> None:
         while True:
             await asyncio.sleep(RESYNC_S)
-            await self._drop_lost(looked_at, namespaces)
+            await self._drop_lost([SPECULATIVE_MODEL, *WATCHED, *looked_at], namespaces)
             for key in self._store.models:
                 self._queue.add(key, random.uniform(0, RESYNC_S / 10))
 
-    async def _drop_lost(self, looked_at: Collection[Kind], namespaces: Collection[str]) -> None:
-        """Forgets pods, and others' autoscalers, that have gone while a watch was cut: a new watch does not tell."""
-        for kind in looked_at:
+    async def _drop_lost(self, kinds: Iterable[Kind], namespaces: Collection[str]) -> None:
+        """Forgets what has gone while a watch was cut: a new watch does not tell."""
+        for kind in kinds:
             known = self._store.names_of(kind)
+            if not known:
+                continue
             try:
-                there = await self._kube.names(kind, namespaces, MANAGED if kind == POD else "")
+                there = await self._kube.names(kind, namespaces, "" if kind in OTHERS else MANAGED)
             except KubeError as error:
                 log.warning("not looked at", resource=kind.plural, error=str(error))
                 continue

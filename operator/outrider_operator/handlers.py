@@ -19,6 +19,8 @@ from outrider_operator.resources.pod import Object
 # Secrets are read by name where they are needed: a watch would have every Secret of the cluster sent here.
 WATCHED = tuple(kind for kind in CHILDREN if kind.name != "Secret")
 MANAGED = "app.kubernetes.io/managed-by=outrider-operator"
+# Which are not the operator's, and have no such label.
+OTHERS = (SPECULATIVE_MODEL, HORIZONTAL_POD_AUTOSCALER)
 # What scaling looks at: the models' pods, and who else scales their Deployments.
 LOOKED_AT = (POD, HORIZONTAL_POD_AUTOSCALER)
 

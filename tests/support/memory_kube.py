@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from outrider_operator.kube.errors import KubeError
 from outrider_operator.kube.kinds import Kind
@@ -36,6 +36,10 @@ class MemoryKube:
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         self.before("get")
         return copy.deepcopy(self.objects.get((kind.name, namespace, name)))
+
+    async def names(self, kind: Kind, _namespaces: Collection[str], _selector: str = "") -> set[tuple[str, str]]:
+        self.before("list")
+        return {place[1:] for place in self.objects if place[0] == kind.name}
 
     async def list_all(self, kind: Kind, namespace: str) -> list[Object]:
         self.before("list")

@@ -12,7 +12,7 @@ from outrider_operator.api.v1alpha1 import SpeculativeModel
 from outrider_operator.api.validation import check_object
 from outrider_operator.kube.client import Kube
 from outrider_operator.kube.errors import KubeError
-from outrider_operator.kube.kinds import HORIZONTAL_POD_AUTOSCALER, SECRET, kind_of
+from outrider_operator.kube.kinds import HORIZONTAL_POD_AUTOSCALER, SECRET, SPECULATIVE_MODEL, kind_of
 from outrider_operator.reconcile.certificates import Certificates
 from outrider_operator.reconcile.conditions import FAILED, PAUSED, READY, REFUSED, Finding
 from outrider_operator.reconcile.difference import covers, difference, identity
@@ -89,6 +89,8 @@ class Reconciler:
             return Again(error.retry_after_s or 0.0, failed=True)
 
     async def _reconcile(self, model: Object) -> Again | None:
+        if self._store.lost(model["metadata"]["uid"]) and await self._gone(model):
+            return None
         typed, problems = self._read(model)
         if typed is not None and typed.spec.paused:
             if is_of_spec(self._store.owned(model["metadata"]["uid"]), typed, self.platform):
@@ -109,6 +111,16 @@ class Reconciler:
         await self._say(model, typed, accepted(problems, lacking=lacking))
         conflicts = typed is not None and problems
         return Again(MISSING_S) if lacking or conflicts else None
+
+    async def _gone(self, model: Object) -> bool:
+        """Whether the model has gone and no watch has told, as far as the server is asked. It is forgotten then: the
+        garbage collector would take what it owns for ever, and reconcile make it anew.
+        """
+        there = await self._kube.get(SPECULATIVE_MODEL, *key_of(model))
+        if there is not None and there["metadata"]["uid"] == model["metadata"]["uid"]:
+            return False
+        self._store.model_gone(model)
+        return True
 
     def _read(self, model: Object) -> tuple[SpeculativeModel | None, list[str]]:
         """Once for each generation: while its pods come a model is looked at many times."""
@@ -244,7 +256,12 @@ class Reconciler:
         changed = patch(model.get("status") or {}, after)
         if changed:
             before = (model.get("status") or {}).get("conditions") or []
-            self._store.model_seen(await self._kube.merge_status(model, changed))
+            try:
+                self._store.model_seen(await self._kube.merge_status(model, changed))
+            except KubeError as error:
+                if error.not_found and await self._gone(model):
+                    return
+                raise
             await self._teller.tell(model, transitions(before, after["conditions"]))
 
 

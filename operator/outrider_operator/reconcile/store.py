@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from outrider_operator.autoscaling.pods import INSTANCE, SeenPod, seen_pod
-from outrider_operator.kube.kinds import HORIZONTAL_POD_AUTOSCALER, Kind
+from outrider_operator.kube.kinds import HORIZONTAL_POD_AUTOSCALER, POD, SPECULATIVE_MODEL, Kind
 from outrider_operator.reconcile.measured import Measured
 from outrider_operator.reconcile.replicas import owners_of_replicas
 from outrider_operator.resources.pod import Object
@@ -145,19 +145,36 @@ class Store:
             self._pods.pop(key, None)
 
     def names_of(self, kind: Kind) -> set[tuple[str, str]]:
-        """Namespace and name of the pods, or of those that scale, that are known."""
+        """Namespace and name of those of a kind that are known: models, their objects, their pods, who scales them."""
+        if kind == SPECULATIVE_MODEL:
+            return set(self._models)
         if kind == HORIZONTAL_POD_AUTOSCALER:
             return set(self._scalers)
+        if kind != POD:
+            return {key_of(item) for item in self._of_kind(kind)}
         return {(pod.namespace, pod.name) for of_model in self._pods.values() for pod in of_model.values()}
 
     def drop(self, kind: Kind, names: Collection[tuple[str, str]]) -> None:
         """Those are gone, and no watch has told."""
+        if kind == SPECULATIVE_MODEL:
+            for model in [held for key, held in self._models.items() if key in names]:
+                self.model_gone(model)
+            return
         if kind == HORIZONTAL_POD_AUTOSCALER:
             for namespace, name in names:
                 self.scaler_gone({"metadata": {"namespace": namespace, "name": name}})
             return
+        if kind != POD:
+            for item in self._of_kind(kind):
+                if key_of(item) in names:
+                    self.child_gone(item)
+            return
         for key, of_model in list(self._pods.items()):
             self._pods[key] = {uid: pod for uid, pod in of_model.items() if (pod.namespace, pod.name) not in names}
+
+    def _of_kind(self, kind: Kind) -> list[Object]:
+        """The models' objects of a kind."""
+        return [item for held in self._owned.values() for item in held.values() if item["kind"] == kind.name]
 
     def measured(self, uid: str) -> Measured | None:
         """What was measured of the model with this uid; None until somebody has looked."""

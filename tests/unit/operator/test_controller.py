@@ -10,7 +10,7 @@ import kopf
 import pytest
 import yaml
 from outrider_operator.api.v1alpha1 import SpeculativeModel
-from outrider_operator.controller import Controller
+from outrider_operator.controller import RESYNC_S, Controller
 from outrider_operator.kube.client import Kube
 from outrider_operator.kube.errors import KubeError
 from outrider_operator.metrics import OperatorMetrics, ScalingMetrics
@@ -104,5 +104,27 @@ def test_an_api_that_fails_for_long_is_told_of_every_model_that_waits_for_it() -
         assert "status" not in term.kube.objects["SpeculativeModel", "chat", "patient"]
         await term.work(120)
         assert (term.ready("patient")["reason"], term.ready("patient")["message"]) == ("Refused", "PATCH /…: try later")
+
+    virtually(scenario)
+
+
+def test_what_has_gone_while_a_watch_was_cut_is_found_out_at_the_resync() -> None:
+    async def scenario() -> None:
+        term = Term()
+        for name in ("kept", "deleted"):
+            term.add(name)
+        await term.work(30)
+        service = ("Service", "chat", "kept-target")
+        del term.kube.objects["SpeculativeModel", "chat", "deleted"]
+        del term.kube.objects[service]
+        term.kube.events.clear()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(RESYNC_S + RESYNC_S / 5):
+                await asyncio.gather(term.queue.run(term.controller._work, workers=2), term.controller._resync([], []))
+        assert term.controller._store.models == [Key("chat", "kept")]
+        assert service in term.kube.objects
+        assert [each["message"] for each in term.kube.events if each["reason"] == "Restored"] == [
+            "Service kept-target was deleted by another; it is made again"
+        ]
 
     virtually(scenario)

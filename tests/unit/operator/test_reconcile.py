@@ -514,6 +514,27 @@ def test_people_are_told_when_a_model_answers_when_it_does_not_and_what_is_wrong
     assert "spec.target.dtype" in cluster.kube.events[1]["message"]
 
 
+@pytest.mark.parametrize("taken", ["everything", "the model alone"])
+def test_a_model_that_has_gone_unheard_is_not_made_anew(taken: str) -> None:
+    cluster = Cluster()
+    cluster.settle()
+    kept = copy.deepcopy(cluster.model)
+    children = cluster.children
+    del cluster.kube.objects[cluster.place]
+    if taken == "everything":
+        for place, item in children.items():
+            del cluster.kube.objects[place]
+            cluster.store.child_gone(item)
+    else:
+        changed = copy.deepcopy(kept)
+        changed["metadata"] |= {"generation": 2, "resourceVersion": "1000"}
+        cluster.store.model_seen(changed)
+    cluster.kube.writes.clear()
+    assert cluster.reconcile() is None
+    assert not [verb for verb, _ in cluster.kube.writes if verb != "status"]
+    assert cluster.store.models == []
+
+
 def test_a_name_that_is_taken_over_by_a_new_model_is_that_ones() -> None:
     cluster = Cluster()
     cluster.settle()
