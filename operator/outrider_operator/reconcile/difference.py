@@ -15,7 +15,9 @@ from outrider_operator.resources.pod import Object
 APPLIED = "outrider.dev/applied"
 # Lists that the server merges by a key, as others may have added to them: the first that tells all entries apart.
 KEYS = ("name", "mountPath", "containerPort", "port", "type", "topologyKey", "uid")
-QUANTITIES = frozenset({"requests", "limits", "sizeLimit"})
+QUANTITIES = frozenset({"requests", "limits", "sizeLimit", "divisor"})
+# Where "" or false says another thing than nothing, so that the server keeps it; elsewhere it leaves both out.
+KEPT = frozenset({"automountServiceAccountToken", "enableServiceLinks", "allowPrivilegeEscalation", "storageClassName"})
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ def covers(live: Any, wanted: Any, quantity: bool = False) -> bool:
     if isinstance(wanted, dict):
         found = live if isinstance(live, dict) else {}
         return (live is not None or not wanted) and all(
-            covers(found.get(name), value, quantity or name in QUANTITIES) for name, value in wanted.items()
+            covers(found.get(name), value, quantity or name in QUANTITIES)
+            or (found.get(name) is None and _left_out(name, value))
+            for name, value in wanted.items()
         )
     if isinstance(wanted, list):
         return _covers_list(live or [], wanted)
@@ -78,6 +82,11 @@ def _tells_apart(key: str, entries: list[Any]) -> bool:
     """Not name, say, where one volume is mounted in two places."""
     found = [each[key] for each in entries if isinstance(each, dict) and key in each]
     return len(set(found)) == len(entries)
+
+
+def _left_out(name: str, value: object) -> bool:
+    """Whether the server stores a field that is given so as if it were not given."""
+    return (value == "" or value is False) and name not in KEPT
 
 
 def _same_quantity(live: object, wanted: object) -> bool:

@@ -107,6 +107,20 @@ def test_what_is_no_longer_wanted_is_pruned_unless_it_goes_already() -> None:
         ({"env": [{"name": "B"}, {"name": "A", "value": "1"}]}, {"env": [{"name": "A", "value": "1"}]}, True),
         ({"volumeMounts": [*TWICE, {"name": "x", "mountPath": "/x"}]}, {"volumeMounts": TWICE}, True),
         ({"volumeMounts": TWICE[:1]}, {"volumeMounts": TWICE}, False),
+        ({"env": [{"name": "HTTP_PROXY"}]}, {"env": [{"name": "HTTP_PROXY", "value": ""}]}, True),
+        ({"env": [{"name": "HTTP_PROXY", "value": "a"}]}, {"env": [{"name": "HTTP_PROXY", "value": ""}]}, False),
+        ({"tolerations": [{"key": "a"}]}, {"tolerations": [{"key": "a", "value": ""}]}, True),
+        ({"volumeMounts": [TWICE[0]]}, {"volumeMounts": [{**TWICE[0], "readOnly": False}]}, True),
+        (
+            {"volumeMounts": [{**TWICE[0], "readOnly": True}]},
+            {"volumeMounts": [{**TWICE[0], "readOnly": False}]},
+            False,
+        ),
+        ({}, {"automountServiceAccountToken": False}, False),
+        ({}, {"storageClassName": ""}, False),
+        ({"maxSurge": 1}, {"maxSurge": 0}, False),
+        ({}, {"maxSurge": 0}, False),
+        ({"resourceFieldRef": {"divisor": "1"}}, {"resourceFieldRef": {"divisor": 1}}, True),
     ],
 )
 def test_the_same_in_other_words(live: Object, said: Object, same: bool) -> None:
