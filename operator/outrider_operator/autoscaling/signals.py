@@ -60,18 +60,20 @@ def signals(targets: Sequence[Readings], drafts: Sequence[Readings]) -> Signals 
     read = [each for each in targets if _length_s(each) > 0]
     if not read:
         return None
+    window_s = max(map(_length_s, read))
+    shares = [_served_s(each, window_s) / window_s for each in read]
     pairs = [pair for each in read for pair in pairwise(each)]
     trees = grown(pairs, "spec_decode_num_drafts_total")
     chunk_tokens = max(each[-1].values.get("max_batched_tokens", DEFAULT_CHUNK_TOKENS) for each in read)
     return Signals(
-        window_s=max(map(_length_s, read)),
+        window_s=window_s,
         pods=len(read),
-        requests_per_s=_per_second(read, "requests_arrived_total"),
-        prompt_tokens_per_s=_per_second(read, "prompt_tokens_total"),
-        generated_tokens_per_s=_per_second(read, "generation_tokens_total"),
-        running=sum(_mean(each, "num_requests_running") for each in read),
-        waiting=sum(_mean(each, "num_requests_waiting") for each in read),
-        kv_usage=fmean(_mean(each, "kv_cache_usage_perc") for each in read),
+        requests_per_s=_per_second(read, shares, "requests_arrived_total"),
+        prompt_tokens_per_s=_per_second(read, shares, "prompt_tokens_total"),
+        generated_tokens_per_s=_per_second(read, shares, "generation_tokens_total"),
+        running=_mean(read, shares, "num_requests_running"),
+        waiting=_mean(read, shares, "num_requests_waiting"),
+        kv_usage=_mean(read, shares, "kv_cache_usage_perc") / len(read),
         max_sequences=int(max(each[-1].values.get("max_num_seqs", 0.0) for each in read)),
         step_time=_step_time([each[-1] for each in read], chunk_tokens),
         draft_time=_draft_time([each[-1] for each in drafts if each]),
@@ -122,12 +124,34 @@ def _length_s(readings: Readings) -> float:
     return readings[-1].at_s - readings[0].at_s if readings else 0.0
 
 
-def _per_second(targets: Iterable[Readings], counter: str) -> float:
-    return sum(grown(pairwise(each), counter) / _length_s(each) for each in targets)
+def _served_s(readings: Readings, window_s: float) -> float:
+    """For how long of the window that all targets have in common one has served. One that has joined hands over
+    nothing of what the others did before: five at 60 s of 6 tokens/s, and a sixth at 15 s of 5, are not 35.
+
+    Counters begin at nothing with the process: what stood at the first reading tells how long it had served before,
+    at the pace since. So one that is read anew, after an outage of its own, counts in full.
+    """
+    length_s = _length_s(readings)
+    before = readings[0].values.get("generation_tokens_total", 0.0)
+    since = grown(pairwise(readings), "generation_tokens_total")
+    if since <= 0:
+        return window_s if before > 0 else length_s
+    return min(window_s, length_s * (1 + before / since))
 
 
-def _mean(readings: Readings, gauge: str) -> float:
-    return fmean(each.values.get(gauge, 0.0) for each in readings)
+def _per_second(targets: Sequence[Readings], shares: Sequence[float], counter: str) -> float:
+    """Of all together. shares: of the common window, in which each has served."""
+    return sum(
+        share * grown(pairwise(each), counter) / _length_s(each) for each, share in zip(targets, shares, strict=True)
+    )
+
+
+def _mean(targets: Sequence[Readings], shares: Sequence[float], gauge: str) -> float:
+    """Of all together, over the common window. shares: of it, in which each has served."""
+    return sum(
+        share * fmean(reading.values.get(gauge, 0.0) for reading in each)
+        for each, share in zip(targets, shares, strict=True)
+    )
 
 
 def _step_time(latest: Sequence[Scrape], chunk_tokens: float) -> StepTime | None:

@@ -47,26 +47,30 @@ class Meter:
         if not read:
             return None
         total = Counters()
-        rates = dict.fromkeys(("arrived", "prompt_tokens", "generated_tokens", "draft_s"), 0.0)
         for readings in read:
-            first, last = readings[0], readings[-1]
-            total.add(last.counters, first.counters)
-            for name in rates:
-                grown = getattr(last.counters, name) - getattr(first.counters, name)
-                rates[name] += grown / (last.at_s - first.at_s)
+            total.add(readings[-1].counters, readings[0].counters)
+        lengths_s = [readings[-1].at_s - readings[0].at_s for readings in read]
+        # Of what one that has joined since says, only its part of the time that all have in common is added.
+        window_s = max(lengths_s)
+        shares = [length_s / window_s for length_s in lengths_s]
         # The first reading is the edge of the window, or a pod that had nothing yet.
         samples = [list(readings)[1:] for readings in read]
+
+        def mean(gauge: str) -> float:
+            means = (_mean([getattr(each, gauge) for each in pod]) for pod in samples)
+            return sum(share * each for share, each in zip(shares, means, strict=True))
+
         path, accepted = self._accepted(total)
         nodes = sum(trees * depth for (_, depth), trees in total.trees.items())
         return Signals(
-            window_s=max(readings[-1].at_s - readings[0].at_s for readings in read),
+            window_s=window_s,
             pods=len(read),
-            requests_per_s=rates["arrived"],
-            prompt_tokens_per_s=rates["prompt_tokens"],
-            generated_tokens_per_s=rates["generated_tokens"],
-            running=sum(_mean([each.running for each in pod]) for pod in samples),
-            waiting=sum(_mean([each.waiting for each in pod]) for pod in samples),
-            kv_usage=_mean([_mean([each.kv_usage for each in pod]) for pod in samples]),
+            requests_per_s=total.arrived / window_s,
+            prompt_tokens_per_s=total.prompt_tokens / window_s,
+            generated_tokens_per_s=total.generated_tokens / window_s,
+            running=mean("running"),
+            waiting=mean("waiting"),
+            kv_usage=mean("kv_usage") / len(read),
             max_sequences=self._fleet.target.max_sequences,
             step_time=self._step_time(),
             draft_time=self._draft_time() if drafts else None,
@@ -79,7 +83,7 @@ class Meter:
             itl_mean_s=_share(total.gap_s, total.decoded_tokens),
             chunk_tokens=float(self._fleet.target.chunk_tokens),
             draft_wait_share=_share(total.wait_s, total.step_s),
-            draft_busy=min(1.0, rates["draft_s"] / drafts) if drafts else None,
+            draft_busy=min(1.0, total.draft_s / window_s / drafts) if drafts else None,
         )
 
     def _accepted(self, total: Counters) -> tuple[tuple[float, ...], float]:

@@ -20,10 +20,11 @@ def target(**values: float) -> Readings:
 
 
 def test_rates_of_several_targets_are_added_and_gauges_are_means_over_the_window() -> None:
+    past = {"generation_tokens_total": 9000.0}  # it has served for long, and is read for half a minute
     busy = (
-        Scrape(0.0, 0, {"num_requests_running": 2, "kv_cache_usage_perc": 0.2}),
-        Scrape(15.0, 0, {"num_requests_running": 4, "kv_cache_usage_perc": 0.4}),
-        Scrape(30.0, 0, {"num_requests_running": 6, "kv_cache_usage_perc": 0.6, "requests_arrived_total": 60}),
+        Scrape(0.0, 0, {**past, "num_requests_running": 2, "kv_cache_usage_perc": 0.2}),
+        Scrape(15.0, 0, {**past, "num_requests_running": 4, "kv_cache_usage_perc": 0.4}),
+        Scrape(30.0, 0, {**past, "num_requests_running": 6, "kv_cache_usage_perc": 0.6, "requests_arrived_total": 60}),
     )
     idle = target(requests_arrived_total=60, kv_cache_usage_perc=0.0, num_requests_waiting=1)
     found = signals([busy, idle], [])
@@ -32,6 +33,53 @@ def test_rates_of_several_targets_are_added_and_gauges_are_means_over_the_window
     assert found.requests_per_s == pytest.approx(60 / 30 + 60 / 60)
     assert (found.running, found.waiting) == (4, 1)
     assert found.kv_usage == pytest.approx(0.2)
+
+
+def serving(
+    requests_per_s: float, running: float, since_s: float, read_since_s: float, now_s: float = 60.0, before: float = 0.0
+) -> Readings:
+    """Read every 15 s. since_s: of the first request of this load. before: requests that it had served until then."""
+
+    def reading(at_s: float) -> Scrape:
+        done = before + requests_per_s * max(0.0, at_s - since_s)
+        counters = {
+            "requests_arrived_total": done,
+            "prompt_tokens_total": 100 * done,
+            "generation_tokens_total": 20 * done,
+        }
+        return Scrape(at_s, 0, {**counters, "num_requests_running": running})
+
+    times = (read_since_s + 15.0 * index for index in range(int((now_s - read_since_s) / 15.0) + 1))
+    return tuple(map(reading, times))
+
+
+def test_a_pod_that_joins_is_not_counted_on_top_of_what_the_others_did_before_it_took_a_part() -> None:
+    """Two serve 4 requests/s each; 25 s ago two joined and took half, and are read since 15 s."""
+    old = serving(4.0, 8.0, since_s=-1000.0, read_since_s=0.0)[:3]
+    done = old[-1].values["requests_arrived_total"]
+    handing_over = (*old, *serving(2.0, 4.0, since_s=35.0, read_since_s=45.0, before=done + 20.0))
+    joined = serving(2.0, 4.0, since_s=35.0, read_since_s=45.0)
+    found = signals([handing_over, handing_over, joined, joined], [])
+    assert found is not None
+    assert (found.pods, found.window_s) == (4, 60)
+    assert found.requests_per_s == pytest.approx(8.0)
+    assert found.prompt_tokens_per_s == pytest.approx(800.0)
+    assert found.generated_tokens_per_s == pytest.approx(160.0)
+    # 16 at all times: 6.4 a piece in the mean of the five readings, and 4 for 25 of 60 s.
+    assert found.running == pytest.approx(2 * 6.4 + 2 * 4 * 25 / 60)
+
+
+def test_after_a_restart_of_the_operator_all_were_read_as_briefly_and_count_in_full() -> None:
+    found = signals([serving(4.0, 8.0, since_s=-1000.0, read_since_s=45.0)] * 2, [])
+    assert found is not None
+    assert (found.window_s, found.requests_per_s, found.running) == (15, pytest.approx(8.0), pytest.approx(16.0))
+
+
+def test_a_pod_that_answers_again_after_a_silence_counts_in_full_at_once() -> None:
+    again = serving(4.0, 8.0, since_s=-1000.0, read_since_s=45.0)
+    found = signals([serving(4.0, 8.0, since_s=-1000.0, read_since_s=0.0), again], [])
+    assert found is not None
+    assert (found.requests_per_s, found.running) == (pytest.approx(8.0), pytest.approx(16.0))
 
 
 def test_a_target_that_was_read_once_is_not_in_it_and_without_any_there_is_nothing() -> None:

@@ -119,6 +119,18 @@ def test_a_target_that_has_just_started_is_not_told_of() -> None:
     assert signals_of(scaler, 75.0).pods == 2
 
 
+def test_a_target_that_joins_takes_its_part_of_the_load_and_brings_none() -> None:
+    """Four requests a second all the while; a second target is ready at 59 s."""
+    scaler = Scripted((0.0, 1, 1, True), (30.0, 2, 1, True))
+    fleet = replace(FLEET, target=replace(FLEET.target, start_s=29.0))
+    replayed(same(600, 800, 50, every_s=0.25), scaler, fleet)
+    told = [signals_of(scaler, at_s) for at_s in (75.0, 90.0, 105.0)]
+    assert [each.pods for each in told] == [2, 2, 2]
+    for each in told:
+        assert each.requests_per_s == pytest.approx(4.0, rel=0.05)
+        assert each.prompt_tokens_per_s == pytest.approx(3200.0, rel=0.05)
+
+
 def test_the_kv_pool_is_as_full_as_requests_have_reserved() -> None:
     trace = [Request(0.0, 1000, 3000), Request(0.0, 1000, 3000)]
     scaler = steady(1)
