@@ -182,6 +182,9 @@ def slice_command(
         slice_layers(source, target, layers)
     except ValueError as error:
         raise _fail(str(error)) from None
+    except OSError as error:
+        reason = f"{error.filename or target}: {error.strerror or error}"
+        raise _fail(f"DST: {reason}; free space or name another folder") from None
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -19,13 +20,14 @@ LAYER = re.compile(r"model\.layers\.(\d+)\.")
 def slice_layers(source: Path, target: Path, layers: int) -> None:
     """Writes `target`, a copy of the model folder `source` with only its first `layers` layers.
 
-    Raises ValueError when `source` is no model folder, has fewer layers, or `target` is there already.
+    Raises ValueError when `source` is no model folder, has fewer layers, or `target` is there already, OSError where
+    files cannot be read or written.
     """
     if not (source / "config.json").exists():
         raise ValueError(f"SRC: {source} holds no config.json; name a model folder")
     if target.exists():
         raise ValueError(f"DST: {target} is there already; remove it or name another folder")
-    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    config = _config(source)
     if not 1 <= layers <= config["num_hidden_layers"]:
         raise ValueError(f"--layers: {layers} is not between 1 and the model's {config['num_hidden_layers']}")
     config["num_hidden_layers"] = layers
@@ -44,6 +46,16 @@ def slice_layers(source: Path, target: Path, layers: int) -> None:
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _config(source: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((source / "config.json").read_text(encoding="utf-8"))
+        if isinstance(config["num_hidden_layers"], int):
+            return config
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise ValueError(f"SRC: config.json of {source} names no num_hidden_layers; name the folder of a decoder's model")
 
 
 def _first_layers(source: Path, layers: int) -> dict[str, torch.Tensor]:

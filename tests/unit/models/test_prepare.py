@@ -130,3 +130,21 @@ def test_a_slice_of_no_model_is_one_line(tmp_path: Path) -> None:
     code, _, complaint = outrider_models("slice", str(tmp_path), str(tmp_path / "out"), "--layers", "2")
     assert code == 2
     assert complaint == (f"outrider-models: error: SRC: {tmp_path} holds no config.json; name a model folder\n")
+
+
+@pytest.mark.parametrize("config", ["{}", '{"num_hidden_layers": null}', "[]", "not json"])
+def test_a_slice_of_a_model_without_a_number_of_layers_is_one_line(tmp_path: Path, config: str) -> None:
+    (tmp_path / "config.json").write_text(config)
+    code, _, errors = outrider_models("slice", str(tmp_path), str(tmp_path / "slice"), "--layers", "1")
+    assert code == 2
+    assert errors.startswith(f"outrider-models: error: SRC: config.json of {tmp_path} names no num_hidden_layers")
+    assert errors.count("\n") == 1
+
+
+def test_a_slice_that_cannot_be_made_where_it_is_asked_for_is_one_line(tmp_path: Path) -> None:
+    source = tiny_llama_dir(tmp_path / "source")
+    code, _, errors = outrider_models("slice", str(source), str(source / "config.json" / "slice"), "--layers", "1")
+    assert code == 2
+    assert errors.startswith("outrider-models: error: DST: ")
+    assert "free space or name another folder" in errors
+    assert errors.count("\n") == 1
