@@ -10,6 +10,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -127,7 +128,7 @@ class Controller:
         kopf, which looks once, would then watch no model for as long as it leads.
         """
         told = False
-        while not await self._kube.serves(SPECULATIVE_MODEL):
+        while not await _patiently(lambda: self._kube.serves(SPECULATIVE_MODEL)):
             if not told:
                 log.warning("resource not served", resource=SPECULATIVE_MODEL.plural, remedy="kubectl apply -f crds/")
             told = True
@@ -137,7 +138,7 @@ class Controller:
         """What scaling looks at, as far as it may. What the rights do not cover it does without."""
         allowed = []
         for kind in LOOKED_AT:
-            if await self._kube.may_list(kind, namespaces):
+            if await _patiently(partial(self._kube.may_list, kind, namespaces)):
                 allowed.append(kind)
             else:
                 log.warning("not looked at", resource=kind.plural, remedy="let the operator get, list and watch them")
@@ -175,19 +176,14 @@ class Controller:
     async def _rediscover(self) -> None:
         while True:
             await asyncio.sleep(REDISCOVER_S)
-            try:
-                changed = await self._discover()
-            except KubeError as error:
-                log.warning("APIs not discovered", error=str(error))
-                continue
-            if changed:
+            if await self._discover():
                 for key in self._store.models:
                     self._queue.add(key)
 
     async def _discover(self) -> bool:
         """Whether the cluster serves other APIs than it did."""
         platform = self._reconciler.platform
-        served = await optional_apis(self._kube)
+        served = await optional_apis(self._kube, platform.optional_apis)
         self._reconciler.platform = replace(platform, optional_apis=served)
         return served != platform.optional_apis
 
@@ -210,6 +206,18 @@ class Controller:
                 log.warning("not looked at", resource=kind.plural, error=str(error))
                 continue
             self._store.drop(kind, known - there)
+
+
+async def _patiently(call: Callable[[], Awaitable[bool]]) -> bool:
+    """What the call gives once the server answers it. A term that ended at a failure would begin again at once."""
+    wait_s = RESOURCE_S
+    while True:
+        try:
+            return await call()
+        except KubeError as error:
+            log.warning("asked again", error=str(error), in_s=wait_s)
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, REDISCOVER_S)
 
 
 def _where(error: Exception) -> str:

@@ -26,6 +26,8 @@ class MemoryKube:
         self.objects: dict[Place, Object] = {}
         self.writes: list[tuple[str, Place]] = []
         self.events: list[Object] = []
+        # by group and version the optional kinds; None: that API does not answer
+        self.served: dict[str, set[str] | None] = {}
         self.before: Callable[[str], None] = lambda _: None
         self._versions = itertools.count(1)
 
@@ -36,6 +38,21 @@ class MemoryKube:
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         self.before("get")
         return copy.deepcopy(self.objects.get((kind.name, namespace, name)))
+
+    async def serves(self, _kind: Kind) -> bool:
+        self.before("discover")
+        return True
+
+    async def kinds(self, api_version: str) -> frozenset[str]:
+        self.before("discover")
+        kinds = self.served.get(api_version, set())
+        if kinds is None:
+            raise KubeError(503, "ServiceUnavailable", f"GET /apis/{api_version}: service unavailable")
+        return frozenset(kinds)
+
+    async def may_list(self, _kind: Kind, _namespaces: Collection[str]) -> bool:
+        self.before("list")
+        return True
 
     async def names(self, kind: Kind, _namespaces: Collection[str], _selector: str = "") -> set[tuple[str, str]]:
         self.before("list")

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
+import structlog
+
 from outrider_operator.kube.client import Kube
+from outrider_operator.kube.errors import KubeError
 from outrider_operator.resources.platform import OPTIONAL_APIS, Api
 
+log = structlog.get_logger()
 
-async def optional_apis(kube: Kube) -> frozenset[Api]:
-    """Raises KubeError when the server could not be asked: then what was known before stands."""
-    kinds = {version: await kube.kinds(version) for version in sorted({version for version, _ in OPTIONAL_APIS})}
-    return frozenset((version, kind) for version, kind in OPTIONAL_APIS if kind in kinds[version])
+
+async def optional_apis(kube: Kube, known: Set[Api]) -> frozenset[Api]:
+    """Of one that does not answer, as an aggregated API may not while its own server is away, what was known stands."""
+    found: set[Api] = set()
+    for version in sorted({version for version, _ in OPTIONAL_APIS}):
+        of_version = {api for api in OPTIONAL_APIS if api[0] == version}
+        try:
+            kinds = await kube.kinds(version)
+        except KubeError as error:
+            log.warning("API not discovered", api=version, error=str(error))
+            found |= of_version & known
+        else:
+            found |= {(version, kind) for _, kind in of_version if kind in kinds}
+    return frozenset(found)

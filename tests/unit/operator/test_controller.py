@@ -12,7 +12,9 @@ import yaml
 from outrider_operator.api.v1alpha1 import SpeculativeModel
 from outrider_operator.controller import RESYNC_S, Controller
 from outrider_operator.kube.client import Kube
+from outrider_operator.kube.discovery import optional_apis
 from outrider_operator.kube.errors import KubeError
+from outrider_operator.kube.kinds import Kind
 from outrider_operator.metrics import OperatorMetrics, ScalingMetrics
 from outrider_operator.reconcile import reconcile
 from outrider_operator.reconcile.queue import WorkQueue
@@ -126,5 +128,42 @@ def test_what_has_gone_while_a_watch_was_cut_is_found_out_at_the_resync() -> Non
         assert [each["message"] for each in term.kube.events if each["reason"] == "Restored"] == [
             "Service kept-target was deleted by another; it is made again"
         ]
+
+    virtually(scenario)
+
+
+def test_at_the_start_of_a_term_a_server_that_fails_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The controller's own first questions; kopf, which comes after them, is left out."""
+    started: list[list[str]] = []
+    failures = iter(range(6))
+
+    def failing(_: str) -> None:
+        if next(failures, None) is not None:
+            raise KubeError(503, "ServiceUnavailable", "GET /apis: the server is away")
+
+    async def scenario() -> None:
+        term = Term()
+
+        async def started_with(looked_at: list[Kind], _namespaces: object) -> None:
+            started.append([kind.plural for kind in looked_at])
+
+        monkeypatch.setattr(kopf, "operator", lambda **_: asyncio.Event().wait())
+        monkeypatch.setattr(term.controller, "_resync", started_with)
+        term.kube.before = failing
+        await term.controller.run([], "one")
+
+    virtually(scenario)
+    assert started == [["pods", "horizontalpodautoscalers"]]
+
+
+def test_an_api_that_does_not_answer_stays_what_it_was_and_the_others_are_found() -> None:
+    known = Platform().optional_apis
+    route, monitor = ("route.openshift.io/v1", "Route"), ("monitoring.coreos.com/v1", "PodMonitor")
+
+    async def scenario() -> None:
+        kube = MemoryKube()
+        kube.served = {"monitoring.coreos.com/v1": {"PodMonitor"}, "route.openshift.io/v1": None}
+        assert await optional_apis(cast("Kube", kube), known) == {route, monitor}
+        assert await optional_apis(cast("Kube", kube), frozenset()) == {monitor}
 
     virtually(scenario)
