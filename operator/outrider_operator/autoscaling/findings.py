@@ -39,7 +39,7 @@ def unseen(asked: Asked | None) -> tuple[Finding, ...]:
 
 
 def metrics_available(ready: int, answering: int, failure: str) -> Finding | None:
-    """ready, answering: targets of the newest revision. failure: why one does not answer."""
+    """ready, answering: targets. failure: why one does not answer."""
     if ready == 0:
         return None
     if answering == 0:

@@ -169,8 +169,7 @@ def _silent(seen: Seen, known: Followed, now_s: float) -> bool:
     """Whether no target asks a draft any more: all say so, or were told long ago."""
     if known.told_off_s is None:
         return False
-    all_say_so = seen.speaking.targets > 0 and seen.speaking.allowed == 0
-    return all_say_so or now_s - known.told_off_s >= timing.TOLD_S
+    return seen.stopped or now_s - known.told_off_s >= timing.TOLD_S
 
 
 def _advised(decision: Decision, asked: Asked, seen: Seen, told: Sequence[Object]) -> list[Change]:

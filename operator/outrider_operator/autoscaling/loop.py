@@ -19,7 +19,7 @@ from outrider_operator.autoscaling.findings import unseen
 from outrider_operator.autoscaling.follow import Follower
 from outrider_operator.autoscaling.observe import observe
 from outrider_operator.autoscaling.pages import Pages
-from outrider_operator.autoscaling.pods import SeenPod, newest
+from outrider_operator.autoscaling.pods import SeenPod
 from outrider_operator.autoscaling.source import Read, Source
 from outrider_operator.kube.client import Kube
 from outrider_operator.metrics import ScalingMetrics
@@ -74,8 +74,7 @@ class Loop:
     async def tick(self) -> None:
         """Looks at every model once."""
         pods = {key: self._store.pods(key) for key in self._store.models}
-        current = {key: _current(of_model) for key, of_model in pods.items()}
-        answers = await self._read([pod for of_model in current.values() for pod in of_model])
+        answers = await self._read([pod for of_model in pods.values() for pod in of_model if pod.readable])
         there = set()
         for key, of_model in pods.items():
             model = self._store.model(key)
@@ -83,7 +82,7 @@ class Loop:
                 continue
             there.add(model["metadata"]["uid"])
             try:
-                if await self._look(key, model, of_model, current[key], answers):
+                if await self._look(key, model, of_model, answers):
                     self._queue.add(key)
             except Exception:  # what one model's pods say must not keep the others from being looked at
                 log.exception("not looked at", namespace=key.namespace, model=key.name)
@@ -97,7 +96,7 @@ class Loop:
             log.exception("not read")
             return Read(failures={pod.uid: f"not read: {type(error).__name__}" for pod in pods})
 
-    async def _look(self, key: Key, model: Object, pods: list[SeenPod], current: list[SeenPod], answers: Read) -> bool:
+    async def _look(self, key: Key, model: Object, pods: list[SeenPod], answers: Read) -> bool:
         """Whether there is something new for the status."""
         wanted = self._wanted(model)
         if not self._sees_pods:
@@ -105,7 +104,7 @@ class Loop:
         children = self._store.owned(model["metadata"]["uid"])
         if not _told_of(children, key, pods):
             return False
-        seen = observe(key, children, pods, current, answers, self._store, self._now())
+        seen = observe(key, children, pods, answers, self._store, self._now())
         return await self._follower.follow(model, wanted, seen, self._clock())
 
     def _say_blind(self, uid: str, wanted: Asked | None) -> bool:
@@ -127,12 +126,6 @@ class Loop:
         """What was known of models that are gone. there: the others' uids."""
         self._asked = {uid: known for uid, known in self._asked.items() if uid in there}
         self._follower.keep(there)
-
-
-def _current(pods: list[SeenPod]) -> list[SeenPod]:
-    """Those that are to be read: ready, and of their role's newest revision."""
-    roles = {pod.role for pod in pods}
-    return [pod for role in roles for pod in newest(each for each in pods if each.role == role) if pod.readable]
 
 
 def _told_of(children: Iterable[Object], key: Key, pods: list[SeenPod]) -> bool:

@@ -52,8 +52,10 @@ class DraftTime:
 
 @dataclass(frozen=True)
 class Signals:
-    """What was measured over the last window_s seconds: of all ready targets and drafts of the newest revision
-    together, where nothing else is said. Rates are by second. None: nothing was there to measure.
+    """What was measured over the last window_s seconds. Rates are by second. None: nothing was there to measure.
+
+    Of all ready targets together: pods, rates, running, waiting, kv_usage, latencies, draft_wait_share; draft_busy of
+    all drafts. The rest is of the newest revision that answers: what another model or image does is not mixed with it.
 
     pods: how many targets answered. running, waiting: means over the window. kv_usage: mean share of the pools, 0 to 1.
     max_sequences: that one target runs at once. path_acceptance: of the trees verified, the share whose path was

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from outrider_operator.autoscaling.actuate import control_name
 from outrider_operator.autoscaling.observation import Observation
-from outrider_operator.autoscaling.pods import SeenPod, counted
-from outrider_operator.autoscaling.signals import Speaking, refuses, signals, speaking
+from outrider_operator.autoscaling.pods import SeenPod, counted, newest
+from outrider_operator.autoscaling.signals import Readings, Speaking, read_twice, refuses, signals, speaking
 from outrider_operator.autoscaling.source import Read
 from outrider_operator.reconcile.store import Key, Store
 from outrider_operator.resources.control import OFF, SPECULATION
@@ -20,8 +20,9 @@ ROLES = ("target", "draft")
 
 @dataclass(frozen=True)
 class Seen:
-    """observation: as decide has it. ready, answering: targets of the newest revision. speaking: how they get along
-    with drafts. refusing: one that has refused a draft. failure: why one does not answer; "" where all do.
+    """observation: as decide has it. ready, answering: targets, of whatever revision. speaking: how those of the newest
+    revision that answers get along with drafts. refusing: one of them that has refused a draft. stopped: all targets
+    say that they do not ask drafts. failure: why one does not answer; "" where all do.
     """
 
     observation: Observation
@@ -29,6 +30,7 @@ class Seen:
     answering: int
     speaking: Speaking
     refusing: SeenPod | None
+    stopped: bool
     failure: str
 
     @property
@@ -41,35 +43,51 @@ def observe(
     key: Key,
     children: Sequence[Object],
     pods: Sequence[SeenPod],
-    current: Sequence[SeenPod],
     answers: Read,
     store: Store,
     now: datetime,
 ) -> Seen:
-    """pods: all of the model. current: those that were to be read."""
+    """What all ready pods say is what clients ask and meet; a revision of which none is ready yet, or ever, tells
+    nothing, and those before it serve.
+    """
     named = {(each["kind"], each["metadata"]["name"]): each for each in children}
     of_role = {role: named.get(("Deployment", f"{key.name}-{role}")) for role in ROLES}
     counts = {role: counted([pod for pod in pods if pod.role == role], of_role[role], now) for role in ROLES}
-    by_role = {
-        role: [answers.readings[pod.uid] for pod in current if pod.role == role and pod.uid in answers.readings]
-        for role in ROLES
-    }
-    targets = [pod for pod in current if pod.role == "target"]
+    targets = [pod for pod in pods if pod.role == "target" and pod.readable]
+    drafts = [pod for pod in pods if pod.role == "draft" and pod.readable]
+    told, told_drafts = _answering(targets, answers), _answering(drafts, answers)
+    # Rates take a second reading, for which who has just got ready is not waited for.
+    measured = [pod for pod in told if read_twice(answers.readings[pod.uid])]
+    current = newest(told)
     observation = Observation(
         target=counts["target"],
         draft=counts["draft"],
         speculating=speculates(named.get(("ConfigMap", control_name(key)))),
-        signals=signals(by_role["target"], by_role["draft"]),
+        signals=signals(
+            _of(told, answers),
+            _of(told_drafts, answers),
+            _of(newest(measured), answers),
+            _of(newest(told_drafts), answers),
+        ),
         others=_others(key, store),
     )
     return Seen(
         observation=observation,
         ready=len(targets),
-        answering=len(by_role["target"]),
-        speaking=speaking(by_role["target"]),
-        refusing=next((pod for pod in targets if (of := answers.readings.get(pod.uid)) and refuses(of[-1])), None),
+        answering=len(told),
+        speaking=speaking(_of(current, answers)),
+        refusing=next((pod for pod in current if refuses(answers.readings[pod.uid][-1])), None),
+        stopped=bool(told) and speaking(_of(told, answers)).allowed == 0,
         failure=min((answers.failures[pod.uid] for pod in targets if pod.uid in answers.failures), default=""),
     )
+
+
+def _answering(pods: Iterable[SeenPod], answers: Read) -> list[SeenPod]:
+    return [pod for pod in pods if answers.readings.get(pod.uid)]
+
+
+def _of(pods: Iterable[SeenPod], answers: Read) -> list[Readings]:
+    return [answers.readings[pod.uid] for pod in pods]
 
 
 def speculates(control: Object | None) -> bool:

@@ -55,16 +55,33 @@ DEFAULT_CHUNK_TOKENS = 512.0
 WANTED = COUNTERS | LABELLED_COUNTERS.keys() | AVERAGED_GAUGES | LATEST_GAUGES | LABELLED_GAUGES.keys() | HISTOGRAMS
 
 
-def signals(targets: Sequence[Readings], drafts: Sequence[Readings]) -> Signals | None:
-    """None where no target was read twice: a rate has two readings."""
-    read = [each for each in targets if _length_s(each) > 0]
+def read_twice(readings: Readings) -> bool:
+    """Whether there is a rate: it has two readings."""
+    return _length_s(readings) > 0
+
+
+def signals(
+    targets: Sequence[Readings],
+    drafts: Sequence[Readings],
+    newest: Sequence[Readings] | None = None,
+    newest_drafts: Sequence[Readings] | None = None,
+) -> Signals | None:
+    """None where no target was read twice.
+
+    newest, newest_drafts: those of the newest revision, by which it is judged what steps take and trees earn: figures
+    of two models or images are not mixed. None: all. What clients ask and meet is of all targets, whatever their
+    revision.
+    """
+    read = [each for each in targets if read_twice(each)]
     if not read:
         return None
+    own = [each for each in newest if read_twice(each)] if newest is not None else read
     window_s = max(map(_length_s, read))
     shares = [_served_s(each, window_s) / window_s for each in read]
     pairs = [pair for each in read for pair in pairwise(each)]
-    trees = grown(pairs, "spec_decode_num_drafts_total")
-    chunk_tokens = max(each[-1].values.get("max_batched_tokens", DEFAULT_CHUNK_TOKENS) for each in read)
+    own_pairs = [pair for each in own for pair in pairwise(each)]
+    trees = grown(own_pairs, "spec_decode_num_drafts_total")
+    chunk_tokens = max(each[-1].values.get("max_batched_tokens", DEFAULT_CHUNK_TOKENS) for each in own)
     return Signals(
         window_s=window_s,
         pods=len(read),
@@ -74,15 +91,16 @@ def signals(targets: Sequence[Readings], drafts: Sequence[Readings]) -> Signals 
         running=_mean(read, shares, "num_requests_running"),
         waiting=_mean(read, shares, "num_requests_waiting"),
         kv_usage=_mean(read, shares, "kv_cache_usage_perc") / len(read),
-        max_sequences=int(max(each[-1].values.get("max_num_seqs", 0.0) for each in read)),
-        step_time=_step_time([each[-1] for each in read], chunk_tokens),
-        draft_time=_draft_time([each[-1] for each in drafts if each]),
-        path_acceptance=_path_acceptance(pairs, trees),
-        nodes_per_depth=share(pairs, "spec_decode_num_draft_tokens_total", "spec_decode_num_draft_levels_total") or 1.0,
-        tokens_per_step=figures.tokens_per_step(pairs),
-        gain=_gain(read, "speculation_goodput_gain"),
-        draft_gain=_gain(read, "draft_goodput_gain"),
-        acceptance_rate=figures.acceptance_rate(pairs),
+        max_sequences=int(max(each[-1].values.get("max_num_seqs", 0.0) for each in own)),
+        step_time=_step_time([each[-1] for each in own], chunk_tokens),
+        draft_time=_draft_time([each[-1] for each in (drafts if newest_drafts is None else newest_drafts) if each]),
+        path_acceptance=_path_acceptance(own_pairs, trees),
+        nodes_per_depth=share(own_pairs, "spec_decode_num_draft_tokens_total", "spec_decode_num_draft_levels_total")
+        or 1.0,
+        tokens_per_step=figures.tokens_per_step(own_pairs),
+        gain=_gain(own, "speculation_goodput_gain"),
+        draft_gain=_gain(own, "draft_goodput_gain"),
+        acceptance_rate=figures.acceptance_rate(own_pairs),
         ttft_p95_s=figures.ttft_p95_s(pairs),
         itl_p95_s=figures.itl_p95_s(pairs),
         itl_mean_s=share(pairs, "inter_token_latency_seconds_sum", "inter_token_latency_seconds_count"),

@@ -367,6 +367,26 @@ def test_no_answer_is_told_and_decided_on_as_such(rig: Make) -> None:
     assert model.events[-1] == "ScalingActive"
 
 
+def test_a_rollout_that_hangs_stops_no_scaling(rig: Make) -> None:
+    """Two targets serve, and the pod that is to replace the first of them has an image that is not there."""
+    model = rig(BOTH)
+    model.decision = because(target=2)
+    model.tick()
+    model.follow_pods()
+    hung = objects.pod("target", suffix="r2-0", state={"waiting": {"reason": "ImagePullBackOff"}}, ready=False)
+    hung["metadata"]["labels"]["pod-template-hash"] = "r2"
+    hung["metadata"]["creationTimestamp"] = "2026-11-21T10:00:00Z"
+    model.cluster.store.pod_gone(objects.pod("target", suffix="r1-0"))
+    model.cluster.store.pod_seen(hung)
+    model.decision = because(target=3)
+    model.tick()
+    assert model.seen[-1].signals is not None
+    assert model.seen[-1].signals.pods == model.seen[-1].target.ready == 1
+    assert model.replicas(TARGET) == 3
+    found = {each["type"]: each["reason"] for each in model.status["conditions"]}
+    assert (found["MetricsAvailable"], found["ScalingActive"]) == ("Read", "Measuring")
+
+
 def test_what_goes_wrong_while_pods_are_read_is_an_outage_and_not_the_end(rig: Make) -> None:
     model = rig(BOTH)
     model.tick()
