@@ -14,6 +14,7 @@ from outrider_operator.kube.client import Kube
 from outrider_operator.kube.errors import KubeError
 from outrider_operator.kube.kinds import HORIZONTAL_POD_AUTOSCALER, SECRET, SPECULATIVE_MODEL, kind_of
 from outrider_operator.reconcile.certificates import Certificates
+from outrider_operator.reconcile.claim import grown
 from outrider_operator.reconcile.conditions import FAILED, PAUSED, READY, REFUSED, Finding
 from outrider_operator.reconcile.difference import covers, difference, identity
 from outrider_operator.reconcile.events import repairs, transitions
@@ -192,12 +193,15 @@ class Reconciler:
             return []
 
     async def _bring(self, model: Object, typed: SpeculativeModel, wanted: Sequence[Object]) -> bool:
-        """Writes what differs, and whether anything did. Replicas that others set do not differ."""
+        """Writes what differs, and whether anything did. Replicas that others set do not differ, nor does a claim that
+        they have grown.
+        """
         uid = model["metadata"]["uid"]
         there = self._store.owned(uid)
         live = {identity(item): item for item in there}
         scaled = {identity(item): replicas(item) for item in await self._scaled(typed, wanted, live)}
-        compared = [without_replicas(item) if identity(item) in scaled else item for item in wanted]
+        sized = [grown(item, live.get(identity(item))) for item in wanted]
+        compared = [without_replicas(item) if identity(item) in scaled else item for item in sized]
         todo = difference(compared, there)
         said = repairs(todo.apply, there, self._store.lost(uid))
         for item in todo.apply:

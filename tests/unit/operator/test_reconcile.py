@@ -479,6 +479,28 @@ def test_a_secret_that_is_missing_is_told_and_looked_for_again_until_it_is_there
     assert cluster.conditions["Accepted"]["reason"] == "Valid"
 
 
+def test_a_claim_that_somebody_has_grown_is_left_so_and_keeps_no_change_back() -> None:
+    cluster = Cluster()
+    cluster.edit(lambda spec: spec.update(storage={"size": "50Gi", "accessModes": ["ReadWriteMany"]}))
+    cluster.settle()
+    claim = ("PersistentVolumeClaim", "chat", "qwen-coder-models")
+    cluster.kube.objects[claim]["spec"]["resources"]["requests"]["storage"] = "100Gi"
+    cluster.kube._put(cluster.kube.objects[claim], {})
+    cluster.watch()
+    cluster.kube.events.clear()
+    cluster.edit(lambda spec: spec["target"].update(maxModelLen=2048))
+    cluster.settle()
+    assert cluster.kube.objects[claim]["spec"]["resources"]["requests"]["storage"] == "100Gi"
+    assert "Repaired" not in [each["reason"] for each in cluster.kube.events]
+    assert "--max-model-len=2048" in str(cluster.told())
+    cluster.kube.writes.clear()
+    cluster.settle()
+    assert cluster.kube.writes == []
+    cluster.edit(lambda spec: spec["storage"].update(size="200Gi"))
+    cluster.settle()
+    assert cluster.kube.objects[claim]["spec"]["resources"]["requests"]["storage"] == "200Gi"
+
+
 def test_the_status_counts_the_pods_and_says_how_to_find_them() -> None:
     cluster = Cluster()
     cluster.settle()
