@@ -115,6 +115,8 @@ class TargetEngine:
             self._metrics.rejected()
             after_s = self._rate.retry_after_s(self._open_requests, time.monotonic())
             raise QueueFull(f"{self._open_requests} requests run or wait already", after_s)
+        if not self._open_requests:
+            self._rate.began(time.monotonic())
         self._open_requests += 1
         try:
             # Closed by hand: left to the garbage collector, a request that was cancelled would keep its blocks a while.
