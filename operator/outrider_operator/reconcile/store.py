@@ -67,7 +67,8 @@ class Store:
         """Which model has to be looked at when this object has changed."""
         uid = owner_uid(item)
         if uid is None:
-            return None
+            held_by = self._holder(item)
+            return next((key for key, model in self._models.items() if model["metadata"]["uid"] == held_by), None)
         name = next(owner["name"] for owner in item["metadata"]["ownerReferences"] if owner["uid"] == uid)
         return Key(item["metadata"]["namespace"], name)
 
@@ -87,7 +88,7 @@ class Store:
             del self._models[key]
 
     def child_seen(self, item: Object) -> None:
-        uid = owner_uid(item)
+        uid = owner_uid(item) or self._holder(item)
         if uid is None:
             return
         held = self._owned[uid]
@@ -97,13 +98,21 @@ class Store:
             self._lost[uid].discard(name)
 
     def child_gone(self, item: Object, by_us: bool = False) -> None:
-        uid = owner_uid(item) or ""
+        uid = owner_uid(item) or self._holder(item) or ""
         held = self._owned.get(uid, {})
         name = (item["kind"], item["metadata"]["name"])
         if name in held and held[name]["metadata"]["uid"] == item["metadata"]["uid"]:
             del held[name]
             if not by_us:
                 self._lost[uid].add(name)
+
+    def _holder(self, item: Object) -> str | None:
+        """The uid of the model that this very object belonged to before somebody took its owner off."""
+        name = (item["kind"], item["metadata"]["name"])
+        for uid, held in self._owned.items():
+            if name in held and held[name]["metadata"]["uid"] == item["metadata"]["uid"]:
+                return uid
+        return None
 
     def scaler_seen(self, scaler: Object) -> None:
         """A HorizontalPodAutoscaler, of whatever it scales."""

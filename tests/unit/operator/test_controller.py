@@ -167,3 +167,23 @@ def test_an_api_that_does_not_answer_stays_what_it_was_and_the_others_are_found(
         assert await optional_apis(cast("Kube", kube), frozenset()) == {monitor}
 
     virtually(scenario)
+
+
+def test_an_owner_that_is_taken_off_an_object_is_put_back_at_once() -> None:
+    async def scenario() -> None:
+        term = Term()
+        term.add("kept")
+        await term.work(30)
+        service = ("Service", "chat", "kept-target")
+        changed = copy.deepcopy(term.kube.objects[service])
+        owners = changed["metadata"].pop("ownerReferences")
+        del term.kube.objects[service]["metadata"]["ownerReferences"]
+        term.kube.events.clear()
+        term.controller._watcher.child("MODIFIED", term.kube._put(changed, {}))
+        await term.work(1)
+        assert term.kube.objects[service]["metadata"]["ownerReferences"] == owners
+        assert [each["message"] for each in term.kube.events] == [
+            "Service kept-target was changed by another; it is put back"
+        ]
+
+    virtually(scenario)
