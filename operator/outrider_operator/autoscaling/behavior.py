@@ -75,4 +75,5 @@ def _end(rate: Rate, at_start: int, up: bool) -> int:
     if rate.kind == "Pods":
         return at_start + rate.value if up else at_start - rate.value
     # Rounded away from where it began in both directions: a rate of a few per cent must be able to change one pod.
-    return math.ceil(at_start * (1 + rate.value / 100)) if up else int(at_start * (1 - rate.value / 100))
+    # From none up to one: so many per cent of nothing would be nothing for ever, and drafts do go to 0.
+    return max(1, math.ceil(at_start * (1 + rate.value / 100))) if up else int(at_start * (1 - rate.value / 100))

@@ -64,6 +64,12 @@ TENTH = Rate("Percent", 10, 60.0)
         # A percentage is of what there was when the period began, and rounded so that it changes something.
         ("a tenth of three, up", 3, 9, up(TENTH), 60.0, [3, 4, 5, 6, 7]),
         ("a tenth of three, down", 3, 1, down(TENTH), 60.0, [3, 2, 1]),
+        # Of nothing it is nothing: the first comes all the same, and the rate holds for what follows within the period.
+        ("a tenth of none", 0, 3, up(TENTH), 60.0, [0, 1, 2, 3]),
+        ("twice as many as none", 0, 9, up(Rate("Percent", 100, 15.0)), 15.0, [0, 1, 2, 4, 8, 9]),
+        ("the smaller of both from none", 0, 9, up(FOUR, TENTH, select="Min"), 60.0, [0, 1, 2, 3]),
+        ("none within the period", 0, 9, up(TENTH), 15.0, [0, 1, 1, 1, 1, 2]),
+        ("never up from none", 0, 9, up(TENTH, select="Disabled"), 60.0, [0, 0, 0]),
     ],
 )
 def test_the_documented_examples(

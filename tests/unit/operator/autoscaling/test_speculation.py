@@ -10,8 +10,8 @@ from outrider_operator.autoscaling.draft import LONGEST_CONFIRMATION_S
 from outrider_operator.autoscaling.gate import FIRST_BACKOFF_S, STABLE_S
 from outrider_operator.autoscaling.history import History
 from outrider_operator.autoscaling.observation import DraftTime, Observation, Pods
-from outrider_operator.autoscaling.policy import Behavior, Bounds, Rules
-from unit.operator.autoscaling.world import POLICY, TICK_S, World, chat, observation, signals
+from outrider_operator.autoscaling.policy import Behavior, Bounds, Rate, Rules
+from unit.operator.autoscaling.world import ACCEPTED, POLICY, TICK_S, World, chat, observation, signals
 
 AT_ONCE = Behavior(down=Rules(0.0, Behavior().down.rates))
 EAGER = replace(POLICY, draft=Bounds(0, 4, AT_ONCE))
@@ -101,6 +101,16 @@ def test_back_again_the_draft_comes_first_and_is_asked_when_it_is_ready() -> Non
     told_s, seen = next((at_s, seen) for at_s, seen, decision in later if decision.speculate)
     assert told_s - wanted_s >= world.draft_start_s
     assert seen.draft.ready >= 1
+
+
+def test_drafts_that_went_to_none_come_back_where_behavior_has_per_cents_only() -> None:
+    doubling = Behavior(Rules(0.0, (Rate("Percent", 100, 15.0),)), AT_ONCE.down)
+    world = World(policy=replace(EAGER, draft=Bounds(0, 4, doubling)), accepted=WORTHLESS)
+    world.run(STABLE_S + 120, chat(3))
+    assert draft_counts(world)[-1] == 0
+    world.accepted = ACCEPTED
+    world.run(FIRST_BACKOFF_S + 300, chat(3))
+    assert (world.told, draft_counts(world)[-1]) == (True, 1)
 
 
 def test_a_draft_that_is_never_ready_is_never_asked_and_nothing_flips() -> None:
