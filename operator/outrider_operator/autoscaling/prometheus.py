@@ -148,7 +148,7 @@ def _said(status: int, body: bytes) -> str:
 def query(namespaces: Iterable[str]) -> str:
     """All figures of all pods in these namespaces, each with the metric's name in a label."""
     # Names of namespaces have no characters that mean anything in an expression.
-    of = f'{{namespace=~"{"|".join(sorted(namespaces))}"}}'
+    of = f'{{namespace=~"{"|".join(sorted(namespaces))}",pod!=""}}'
     return " or ".join(_named(name, label, over) for name, label, over in _parts(of))
 
 
@@ -185,11 +185,14 @@ class Growth:
     buckets: dict[str, dict[float, float]] = field(default_factory=lambda: defaultdict(dict))
 
     def take(self, labels: Mapping[str, str], value: float) -> None:
+        """Leaves out what is no number, and a bucket without its bound."""
         name = labels[METRIC]
         if not math.isfinite(value):
             return
         if name.endswith("_bucket"):
-            self.buckets[name.removesuffix("_bucket")][float(labels["le"])] = value
+            bound = _bound(labels.get("le", ""))
+            if bound is not None:
+                self.buckets[name.removesuffix("_bucket")][bound] = value
             return
         self.values[name] += value
         if LABEL in labels:
@@ -210,12 +213,25 @@ class Growth:
 
 
 def growths(result: Iterable[Any]) -> dict[tuple[str, str], Growth]:
-    """By namespace and name of the pod. Raises NoAnswer for a result that is not a vector of them."""
+    """By namespace and name of the pod. A series of none, as recording rules and federation leave them, is passed over:
+    it says nothing of the others. Raises NoAnswer for a result that is not a vector.
+    """
     found: dict[tuple[str, str], Growth] = defaultdict(Growth)
     try:
         for each in result:
             labels, (_, value) = each["metric"], each["value"]
-            found[labels["namespace"], labels["pod"]].take(labels, float(value))
-    except (KeyError, TypeError, ValueError):
+            number = float(value)
+            if {"namespace", "pod", METRIC} <= labels.keys():
+                found[labels["namespace"], labels["pod"]].take(labels, number)
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise NoAnswer("what it sends is no vector of pods") from None
     return dict(found)
+
+
+def _bound(text: str) -> float | None:
+    """None where it is no number."""
+    try:
+        bound = float(text)
+    except ValueError:
+        return None
+    return None if math.isnan(bound) else bound

@@ -102,6 +102,36 @@ async def test_what_it_has_of_a_pod_becomes_its_signals() -> None:
     assert speaking([found.readings["one"]]).allowed == 0
 
 
+@pytest.mark.parametrize(
+    "stray",
+    [
+        pytest.param({"namespace": "chat", METRIC: "max_num_seqs"}, id="no pod: a recording rule, or federation"),
+        pytest.param({"pod": "one", METRIC: "max_num_seqs"}, id="no namespace"),
+        pytest.param({"namespace": "chat", "pod": "one"}, id="no metric"),
+        pytest.param({"namespace": "chat", "pod": "one", METRIC: "time_to_first_token_seconds_bucket"}, id="no bound"),
+        *(
+            pytest.param(
+                {"namespace": "chat", "pod": "one", METRIC: "time_to_first_token_seconds_bucket", "le": bound},
+                id=f"a bound of {bound}",
+            )
+            for bound in ("fast", "NaN")
+        ),
+    ],
+)
+async def test_a_stray_series_blinds_no_model(stray: dict[str, str]) -> None:
+    async with stand_in() as served:
+        served.result = [
+            {"metric": stray, "value": [1700000000.0, "1"]},
+            sample("one", "requests_arrived_total", 240),
+            sample("one", "time_to_first_token_seconds_bucket", 10, le="+Inf"),
+        ]
+        found = await read(Address(served.url), ONE)
+    assert found.failures == {}
+    _, last = found.readings["one"]
+    assert last.values == {"requests_arrived_total": 240}
+    assert last.buckets == {"time_to_first_token_seconds": {float("inf"): 10}}
+
+
 async def test_a_pod_that_it_has_nothing_of_is_told_with_what_to_look_at() -> None:
     async with stand_in() as served:
         served.result = [sample("one", "num_requests_running", 1)]  # read once: nothing can have grown yet
@@ -174,7 +204,7 @@ async def test_pods_of_all_namespaces_are_asked_for_at_once_and_no_pods_not_at_a
     async with stand_in() as served:
         await read(Address(served.url), ONE, replace(TWO, namespace="search"))
         assert len(served.queries) == 1
-        assert '{namespace=~"chat|search"}' in served.queries[0]
+        assert '{namespace=~"chat|search",pod!=""}' in served.queries[0]
         async with Prometheus(Address(served.url), lambda *_: None) as prometheus:
             assert await prometheus.read([]) == Read()
         assert len(served.queries) == 1
