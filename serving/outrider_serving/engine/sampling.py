@@ -19,8 +19,8 @@ class Sampling:
 
     temperature: 0 is greedy, as is all below LEAST_TEMPERATURE. top_k: 0 keeps all. min_p: a token less probable than
     this share of the most probable one is out. presence_penalty and frequency_penalty look at the output,
-    repetition_penalty (1: none) at prompt and output. logit_bias: (token, nats). Until the output has `min_tokens`, none
-    of `end_tokens` may come.
+    repetition_penalty (1: none) at prompt and output. logit_bias: (token, nats). Until the output has `min_tokens`,
+    none of `end_tokens` may come.
 
     Raises ValueError, naming the field, for a value that is out of range.
     """

@@ -8,12 +8,13 @@ from outrider_serving.protocol.identity import Identity
 
 # An Open of a million tokens is 3 MB; gRPC's own limit on what is received is 4 MB.
 MAX_MESSAGE_BYTES = 64 << 20
+# Trees of 512 nodes for 256 sequences are 2 MB. One message of 32 MB kept a target's event loop for 22 s.
+MAX_DRAFT_MESSAGE_BYTES = 4 << 20
 # A peer whose machine is gone is noticed after 15 s, by either end.
 KEEPALIVE_MS = 10_000
 KEEPALIVE_TIMEOUT_MS = 5_000
 
 _BOTH = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
@@ -23,11 +24,13 @@ _BOTH = [
 ]
 CLIENT_OPTIONS = [
     *_BOTH,
+    ("grpc.max_receive_message_length", MAX_DRAFT_MESSAGE_BYTES),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
 SERVER_OPTIONS = [
     *_BOTH,
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # Otherwise a server takes pings more often than every 5 minutes for an attack, and hangs up.
     ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_TIMEOUT_MS),
 ]

@@ -312,9 +312,9 @@ class DraftFleet:
             try:
                 self._addresses[name] = await self._resolve(name)
                 self._unresolved.pop(name, None)
-            except OSError as error:
+            except (OSError, OverflowError, ValueError) as error:  # all that getaddrinfo raises
                 # What was known goes on: a name server that fails takes no draft away.
-                self._unresolved[name] = f"{name} does not resolve ({error.strerror or error})"
+                self._unresolved[name] = f"{name} does not resolve ({getattr(error, 'strerror', None) or error})"
         wanted = {address: name for name, addresses in self._addresses.items() for address in addresses}
         for address in sorted(wanted.keys() - self._members.keys()):
             self._add(address, wanted[address])

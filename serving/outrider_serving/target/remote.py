@@ -15,13 +15,14 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TypeVar
 
 import grpc
 import structlog
 
 from outrider_serving.engine.tree import Tree
 from outrider_serving.protocol.channel import connect
-from outrider_serving.protocol.errors import ProtocolError
+from outrider_serving.protocol.errors import BrokenStream, ProtocolError
 from outrider_serving.protocol.identity import BadIdentity, Identity, handshake_problem
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
@@ -31,11 +32,18 @@ from outrider_serving.target.drafters import Ask, DraftState, DraftStatus
 
 log = structlog.get_logger()
 
+Message = TypeVar("Message")
+
 DESCRIBE_TIMEOUT_S = 10.0
 RECONNECT_S = 0.5
 LONGEST_RECONNECT_S = 5.0
-# Another tokenizer does not turn into the right one by itself, but the pod behind the address may be replaced.
+# Another tokenizer does not turn into the right one by itself, nor garbage into messages, but the pod behind the
+# address may be replaced.
 INCOMPATIBLE_RETRY_S = 15.0
+# Trees, and refusals, of a message; a draft holds as many refusals at most (see its Outbox). A million are a few MB.
+MOST_NAMED = 4096
+# Of what a draft says for people.
+LONGEST_WORDS = 200
 # Targets that lost the same draft do not all come back at the same moment.
 JITTER = 0.2
 # Steps that the draft has not been sent yet. One that reads nothing for so long is connected to anew.
@@ -251,16 +259,20 @@ class RemoteDrafter:
         self._loop = asyncio.get_running_loop()
         retry_s = RECONNECT_S
         while True:
-            generation = self._generation
+            generation, broken = self._generation, False
             try:
                 await self._connection()
             except grpc.aio.AioRpcError as error:
                 self._connecting(handshake_problem(error.details() or "") or error.code().name)
+                broken = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # a message larger than any
             except BadIdentity as error:
                 self._connecting(str(error))
             except TimeoutError:
                 self._connecting("it reads nothing")
-            if self._status.state is DraftState.INCOMPATIBLE:
+            except BrokenStream as error:
+                self._connecting(str(error))
+                broken = True
+            if broken or self._status.state is DraftState.INCOMPATIBLE:
                 retry_s = INCOMPATIBLE_RETRY_S
             elif self._generation != generation:
                 retry_s = RECONNECT_S
@@ -271,31 +283,32 @@ class RemoteDrafter:
         self._set_status(DraftStatus(DraftState.CONNECTING, reason=f"{self.address}: {reason}"))
 
     async def _connection(self) -> None:
-        """One connection, until it ends. Raises AioRpcError when it breaks, and BadIdentity."""
+        """One connection, until it ends. Raises AioRpcError or BrokenStream when it breaks, and BadIdentity."""
         async with connect(self.address, self._name, self._identity) as channel:
             stub = rpc.DraftStub(channel)
             # A handshake that fails is to say why; who waits until there is a connection hears nothing of it.
             wait = self._identity is None
-            described = await stub.Describe(pb.DescribeRequest(), timeout=DESCRIBE_TIMEOUT_S, wait_for_ready=wait)
+            described = _read(
+                await stub.Describe(pb.DescribeRequest(), timeout=DESCRIBE_TIMEOUT_S, wait_for_ready=wait)
+            )
+            model = described.model[:LONGEST_WORDS]
             if described.tokenizer_fingerprint != self._fingerprint:
                 reason = "another tokenizer than the target's; name a draft of the same family in spec.draft.model.uri"
-                self._set_status(DraftStatus(DraftState.INCOMPATIBLE, described.model, reason))
+                self._set_status(DraftStatus(DraftState.INCOMPATIBLE, model, reason))
                 return
             self._outbox = asyncio.Queue(MOST_UNSENT)
             stream = stub.Speculate(self._outgoing(self._outbox))
             with self._changed:
                 self._generation += 1
                 self._capacity, self._draining = described.free_sequences, False
-            self._set_status(DraftStatus(DraftState.CONNECTED, described.model))
+            self._set_status(DraftStatus(DraftState.CONNECTED, model))
             try:
                 async with asyncio.timeout(None) as self._stream_limit:
                     async for message in stream:
-                        self._receive(message)
+                        self._receive(_read(message))
             finally:
                 self._stream_limit = None
-                self._set_status(
-                    DraftStatus(DraftState.CONNECTING, described.model, f"{self.address}: the stream ended")
-                )
+                self._set_status(DraftStatus(DraftState.CONNECTING, model, f"{self.address}: the stream ended"))
                 self._on_leaving()
 
     @staticmethod
@@ -313,10 +326,13 @@ class RemoteDrafter:
         say("draft", address=self.address, state=status.state.value, model=status.model, reason=status.reason)
 
     def _receive(self, message: pb.DraftMessage) -> None:
+        if max(len(message.tree), len(message.reject)) > MOST_NAMED:
+            raise BrokenStream("it sent more trees or refusals in one message than a draft may; look at its pod")
         with self._changed:
             self.heard_s = time.monotonic()
             self.heard += 1
-            for tree in message.tree:
+            # The latest of a sequence: an honest draft sends no other.
+            for tree in {tree.sequence: tree for tree in message.tree}.values():
                 self._take_tree(tree)
             for reject in message.reject:
                 self._take_reject(reject)
@@ -363,4 +379,11 @@ class RemoteDrafter:
             # Until it says what it has: no more than it took.
             refused = [one for one in self._followed.values() if one.refusal is Refusal.FULL]
             self._capacity = min(self._capacity, len(self._followed) - len(refused))
-        log.warning("draft does not draft a sequence", address=self.address, reason=reject.reason)
+        log.warning("draft does not draft a sequence", address=self.address, reason=reject.reason[:LONGEST_WORDS])
+
+
+def _read(message: Message | None) -> Message:
+    """grpc.aio hands over None for what it cannot parse. Raises BrokenStream."""
+    if message is None:
+        raise BrokenStream("what it sends is no message of the protocol; look at what stands at this address")
+    return message

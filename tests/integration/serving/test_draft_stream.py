@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
+from outrider_serving.protocol.channel import MAX_DRAFT_MESSAGE_BYTES, SERVER_OPTIONS
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
+from outrider_serving.target import remote
 from outrider_serving.target.drafters import DraftState
-from outrider_serving.target.remote import RemoteDrafter
+from outrider_serving.target.remote import MOST_NAMED, RemoteDrafter
 from outrider_serving.target.speculation import SpeculationPolicy
 from support.inprocess import shape_of, target_step
 from support.pair import VOCABULARY
@@ -124,6 +126,72 @@ class Garbage(rpc.DraftServicer):
                         ),
                     ]
                 )
+
+
+def described() -> bytes:
+    return pb.DescribeResponse(model="m", tokenizer_fingerprint="same", free_sequences=4).SerializeToString()
+
+
+def told(**fields: object) -> bytes:
+    return pb.DraftMessage(**fields).SerializeToString()  # type: ignore[arg-type]
+
+
+NO_MESSAGE = b"\x0a\xff\xff"
+NO_TEXT = told(reject=[pb.Reject(sequence=1, epoch=1, reason="ab")]).replace(b"ab", b"\xff\xfe")
+MANY_TREES = told(tree=[pb.Tree()] * (MOST_NAMED + 1))
+MANY_REJECTS = told(reject=[pb.Reject()] * (MOST_NAMED + 1))
+LARGE = told(reject=[pb.Reject(reason="a" * MAX_DRAFT_MESSAGE_BYTES)])
+
+
+class NoDraft(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Says of itself and tells what it is given, once; whoever comes after that finds a sound draft there."""
+
+    def __init__(self, description: bytes, message: bytes) -> None:
+        self._description, self._message = description, message
+        self.streams = 0
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        if details.method.endswith("Describe"):
+            return grpc.unary_unary_rpc_method_handler(self._describe)
+        return grpc.stream_stream_rpc_method_handler(self._speculate)
+
+    async def _describe(self, _request: bytes, _context: object) -> bytes:
+        description, self._description = self._description, described()
+        return description
+
+    async def _speculate(self, requests: AsyncIterator[bytes], _context: object) -> AsyncIterator[bytes]:
+        self.streams += 1
+        message, self._message = self._message, told(max_sequences=7)
+        yield message
+        async for _ in requests:
+            pass
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        (NO_MESSAGE, told(max_sequences=7)),
+        (described(), NO_MESSAGE),
+        (described(), NO_TEXT),
+        (described(), MANY_TREES),
+        (described(), MANY_REJECTS),
+        (described(), LARGE),
+    ],
+    ids=["description", "message", "text", "trees", "refusals", "size"],
+)
+async def test_what_sends_garbage_is_left_and_a_sound_draft_in_its_place_is_found(
+    description: bytes, message: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "INCOMPATIBLE_RETRY_S", 0.2)
+    handler = NoDraft(description, message)
+    server = grpc.aio.server(options=SERVER_OPTIONS)
+    server.add_generic_rpc_handlers((handler,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with drafter_to(port) as drafter:
+        await until(lambda: drafter.capacity == 7)
+        assert handler.streams == (1 if description == NO_MESSAGE else 2)
+    await server.stop(grace=None)
 
 
 async def test_a_draft_that_breaks_the_protocol_changes_no_token_and_is_not_waited_for_again() -> None:
