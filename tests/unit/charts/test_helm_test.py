@@ -84,6 +84,20 @@ def test_it_has_the_keys_of_a_model_that_wants_one() -> None:
     assert "volumes" not in pod({"models": {"a": SPEC}})["spec"]
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {**SPEC, "endpoint": None},
+        {**SPEC, "endpoint": {"port": None, "tls": None, "auth": None}},
+        {**SPEC, "endpoint": {"auth": {"secretRef": None}}},
+        {**SPEC, "endpoint": {"auth": {"secretRef": {"name": None}}}},
+    ],
+)
+def test_null_at_any_level_of_a_models_values_is_as_nothing(spec: dict[str, Any]) -> None:
+    assert asked({"models": {"a": spec}}) == [OPERATOR, "a", f"http://a-target.{NAMESPACE}.svc:8000"]
+    assert "volumes" not in pod({"models": {"a": spec}})["spec"]
+
+
 @dataclass
 class Stand:
     """Stands in for the operator and a model. answers: status and body of each chat, in turn; the last for ever."""
