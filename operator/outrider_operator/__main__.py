@@ -10,7 +10,7 @@ import ssl
 import sys
 import uuid
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import structlog
 import typer
@@ -33,6 +33,14 @@ log = structlog.get_logger()
 
 LEASE = "outrider-operator"
 OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class Lease(NamedTuple):
+    """Where it is written who leads."""
+
+    namespace: str
+    name: str
+
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -60,6 +68,9 @@ def operate(
     lease_namespace: Annotated[
         str | None, typer.Option(help="Where the Lease of the leader is. Default: the pod's own namespace.")
     ] = None,
+    lease_name: Annotated[
+        str, typer.Option(help="Name of that Lease. Operators of one name lead in turn, of two names both at once.")
+    ] = LEASE,
     context: Annotated[str | None, typer.Option(help="Context of the KUBECONFIG.")] = None,
     host: Annotated[str, typer.Option(help="Address of the probes.")] = "0.0.0.0",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of /metrics, /healthz and /readyz.")] = 8080,
@@ -78,7 +89,8 @@ def operate(
     )
     source = _prometheus(prometheus, prometheus_token_file, prometheus_ca_file)
     try:
-        asyncio.run(_run(platform, namespace or [], lease_namespace or _own_namespace(), context, host, port, source))
+        lease = Lease(lease_namespace or _own_namespace(), lease_name)
+        asyncio.run(_run(platform, namespace or [], lease, context, host, port, source))
     except NoCluster as error:
         show_error(str(error))
         raise typer.Exit(UNUSABLE) from None
@@ -115,7 +127,7 @@ def _own_namespace() -> str:
 async def _run(
     platform: Platform,
     namespaces: list[str],
-    lease_namespace: str,
+    lease: Lease,
     context: str | None,
     host: str,
     port: int,
@@ -146,7 +158,7 @@ async def _run(
                 # and does not give it back.
                 asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, waiting.cancel)
                 try:
-                    return await lead(api, LEASE, lease_namespace, identity, work, metrics.leading)
+                    return await lead(api, lease.name, lease.namespace, identity, work, metrics.leading)
                 except LeaderLost as error:
                     log.warning("not leading", reason=str(error))
     finally:

@@ -194,6 +194,16 @@ def test_the_names_follow_the_release() -> None:
     assert len(name("a" * 53)) <= 53
 
 
+def test_releases_of_one_namespace_have_a_leader_each() -> None:
+    def lease(release: str, **values: str) -> str:
+        told = arguments(values, release=release)
+        return str(typer.main.get_command(app).make_context("outrider-operator", told).params["lease_name"])
+
+    assert lease("outrider") == lease("outrider-operator") == "outrider-operator"
+    assert lease("my-outrider") == "my-outrider-operator"
+    assert lease("outrider", fullnameOverride="second") == "second"
+
+
 def test_everything_says_what_it_belongs_to() -> None:
     values = {"models": {"chat": {"target": {"model": {"uri": "hf://org/big"}}}}}
     items = rendered(values, serves=[MONITORING, ROUTES])
