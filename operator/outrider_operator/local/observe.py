@@ -40,6 +40,10 @@ class Kept:
 
     def add(self, scrape: Scrape) -> None:
         self.shown.add(scrape)
+        before = self.decided.ends()
+        # After a longer silence the window would be of a time that nobody asks about.
+        if before is not None and scrape.at_s - before[1].at_s > timing.WINDOW_S:
+            self.decided.clear()
         self.decided.add(scrape)
 
     def clear(self) -> None:
@@ -50,9 +54,10 @@ class Kept:
 class Observer:
     """Reads /metrics of every role and /health of the targets."""
 
-    def __init__(self, roles: Callable[[], Sequence[Role]]) -> None:
+    def __init__(self, roles: Callable[[], Sequence[Role]], clock: Callable[[], float] = time.monotonic) -> None:
         """roles: those that run now."""
         self._roles = roles
+        self._clock = clock
         self._kept: dict[Role, Kept] = {}
         self._links: dict[str, DraftLink] = {}
         self._client = httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False)
@@ -75,9 +80,14 @@ class Observer:
         return [self._view(role) for role in self._roles()]
 
     def readings(self, role: str) -> list[tuple[Scrape, ...]]:
-        """Of each ready process of a role those of the last minute, the oldest first."""
+        """Of each ready process of a role those of the last minute, the oldest first; of one that has not answered for
+        a while none, and the last alone before a tick has passed: a rate of two seconds is one of the moment.
+        """
         ready = [each for each in self._roles() if each.plan.role == role and each.status.phase is Phase.READY]
-        return [self._kept[each].decided.readings() for each in ready if each in self._kept]
+        kept = (self._kept[each].decided.readings() for each in ready if each in self._kept)
+        oldest_s = self._clock() - timing.FRESH_S
+        fresh = (each for each in kept if each and each[-1].at_s >= oldest_s)
+        return [each if each[-1].at_s - each[0].at_s >= timing.TICK_S else each[-1:] for each in fresh]
 
     def _view(self, role: Role) -> RoleView:
         kept = self._kept.get(role)
@@ -96,9 +106,9 @@ class Observer:
         text = await self._get(f"{role.plan.http_url}/metrics")
         if text is not None:
             try:
-                kept.add(parse_scrape(text.text, time.monotonic(), run))
+                kept.add(parse_scrape(text.text, self._clock(), run))
             except ValueError:
-                kept.clear()
+                kept.shown.clear()  # for decisions one reading that fails is no outage
 
     async def _read_links(self, target: Role) -> dict[str, DraftLink]:
         answer = await self._get(f"{target.plan.http_url}/health")
