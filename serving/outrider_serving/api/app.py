@@ -53,7 +53,7 @@ def create_app(
     """
     face = Face(
         generator=generator,
-        encoder=PromptEncoder(tokenizer),
+        encoder=PromptEncoder(tokenizer, generator.vocabulary_size),
         texts=TokenTexts(tokenizer),
         accepts=accepts,
         on_rejected=on_rejected,

@@ -88,6 +88,12 @@ class GenerationEndpoint(Generic[BodyT]):
             for prompt in prompts
         ]
         answer_id = self._answer_id(record)
+        answers, room = len(prompts) * body.choices, self._face.generator.max_open_requests
+        if answers > room:
+            raise ApiError(
+                f"{answers} answers are asked for at once, and the server has room for {room}; ask for fewer",
+                param="n" if body.choices > 1 else self._dialect.prompt_param,
+            )
         choices = [
             (prompt, sampling)
             for prompt, limit in zip(prompts, limits, strict=True)

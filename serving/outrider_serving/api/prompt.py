@@ -23,24 +23,28 @@ class PromptEncoder:
     own settings; the thread hop costs a tenth of a millisecond.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary_size: int) -> None:
+        """vocabulary_size: rows of the model's embedding."""
         self._tokenizer = tokenizer
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenize")
-        self._token_count = max(tokenizer.get_vocab().values(), default=-1) + 1
+        # Tokens that were added to the tokenizer and not to the model lead past the end of its embedding.
+        self._token_count = min(max(tokenizer.get_vocab().values(), default=-1) + 1, vocabulary_size)
         # The first call is the one that changes settings (truncation and padding of tokenizer.json): it is
         # made here, before the engine starts to read from the same tokenizer.
         tokenizer("", verbose=False)
 
     async def chat(self, messages: Sequence[ChatMessage]) -> tuple[int, ...]:
-        """Raises ApiError when the tokenizer has no template or the template refuses the messages."""
+        """Raises ApiError when the tokenizer has no template, the template refuses the messages, or a token of theirs
+        is unknown to the model.
+        """
         return await self._run(lambda: self._chat(messages))
 
     async def prompt(self, prompt: Prompt) -> tuple[int, ...]:
-        """Raises ApiError when the prompt is empty or a token id is unknown to the tokenizer."""
+        """Raises ApiError when the prompt is empty or a token is unknown to the tokenizer or the model."""
         return await self._run(lambda: self._prompt(prompt))
 
     def check_token_ids(self, tokens: Iterable[int], param: str) -> None:
-        """Raises ApiError, naming the field `param`, for a token that the tokenizer does not have."""
+        """Raises ApiError, naming the field `param`, for a token that the tokenizer or the model does not have."""
         unknown = next((token for token in tokens if not 0 <= token < self._token_count), None)
         if unknown is not None:
             raise ApiError(
@@ -83,6 +87,7 @@ class PromptEncoder:
         tokens = self._tokenizer(text, add_special_tokens=add_special_tokens, verbose=False)["input_ids"]
         if not tokens:
             raise ApiError(f"{param} is empty; give at least one token to continue", param=param)
+        self.check_token_ids(tokens, param)
         return tuple(tokens)
 
 

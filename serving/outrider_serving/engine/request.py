@@ -123,6 +123,16 @@ class Generator(Protocol):
     @property
     def max_model_len_tokens(self) -> int: ...
 
+    @property
+    def vocabulary_size(self) -> int:
+        """Rows of the model's embedding. A tokenizer may have fewer tokens, and more."""
+        ...
+
+    @property
+    def max_open_requests(self) -> int:
+        """That run and that wait, together."""
+        ...
+
     def generate(self, request: Request) -> AsyncIterator[Delta]:
         """Streams the request's deltas. Closing the iterator (`aclose`, task cancellation) cancels the
         request and frees its KV at once.

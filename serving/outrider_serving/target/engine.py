@@ -61,7 +61,7 @@ class TargetEngine:
         self._eos_tokens = eos_tokens
         self._max_model_len_tokens = max_model_len_tokens
         self._max_open_requests = max_open_requests
-        self._open_requests = 0
+        self._open: set[int] = set()  # sequences that run or wait
         self._rate = CompletionRate()
         self._on_failure = on_failure
         self._pool_tokens = runner.pool.blocks * BLOCK_TOKENS
@@ -78,6 +78,14 @@ class TargetEngine:
     @property
     def max_model_len_tokens(self) -> int:
         return self._max_model_len_tokens
+
+    @property
+    def vocabulary_size(self) -> int:
+        return self._runner.vocabulary_size
+
+    @property
+    def max_open_requests(self) -> int:
+        return self._max_open_requests
 
     def start(self, thread: EngineThread) -> None:
         """`thread` is busy with the steps from now on."""
@@ -111,31 +119,45 @@ class TargetEngine:
                 "context_length_exceeded",
             )
         self._metrics.arrived()
-        if self._open_requests >= self._max_open_requests:
+        if len(self._open) >= self._max_open_requests:
             self._metrics.rejected()
-            after_s = self._rate.retry_after_s(self._open_requests, time.monotonic())
-            raise QueueFull(f"{self._open_requests} requests run or wait already", after_s)
-        if not self._open_requests:
+            after_s = self._rate.retry_after_s(len(self._open), time.monotonic())
+            raise QueueFull(f"{len(self._open)} requests run or wait already", after_s)
+        if not self._open:
             self._rate.began(time.monotonic())
-        self._open_requests += 1
+        number = next(self._ids)
+        self._open.add(number)
         try:
             # Closed by hand: left to the garbage collector, a request that was cancelled would keep its blocks a while.
-            async with aclosing(self._deltas(request)) as deltas:
+            async with aclosing(self._deltas(number, request)) as deltas:
                 async for delta in deltas:
                     yield delta
         finally:
-            self._open_requests -= 1
+            self._leave(number)
+
+    def _leave(self, number: int) -> None:
+        """The sequence neither runs nor waits any more. On the event loop."""
+        if number in self._open:
+            self._open.remove(number)
             self._rate.ended(time.monotonic())
 
-    async def _deltas(self, request: Request) -> AsyncGenerator[Delta, None]:
+    async def _deltas(self, number: int, request: Request) -> AsyncGenerator[Delta, None]:
         """The deltas of a request that was taken in."""
         deltas: asyncio.Queue[Delta | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
         timer = self._metrics.start_request()
+
+        def arrive(delta: Delta | None) -> None:
+            if delta is None or delta.finish_reason is not None:
+                # Not when it has been read: a client that does not read would keep others out of an idle engine.
+                self._leave(number)
+            deltas.put_nowait(delta)
+
         sequence = self._sequence(
+            number,
             request,
-            emit=lambda delta: self._emit(delta, timer, loop, deltas),
-            abort=lambda: _hand_over(loop, deltas, None),
+            emit=lambda delta: self._emit(delta, timer, loop, arrive),
+            abort=lambda: _hand_over(loop, arrive, None),
         )
         self._inbox.put(sequence)
         # Put first, looked after: what the ending thread did not see in its inbox, sees that it has ended.
@@ -159,14 +181,16 @@ class TargetEngine:
         delta: Delta,
         timer: RequestTimer,
         loop: asyncio.AbstractEventLoop,
-        deltas: asyncio.Queue[Delta | None],
+        arrive: Callable[[Delta | None], None],
     ) -> None:
         timer.delta(len(delta.tokens), delta.finish_reason)
-        _hand_over(loop, deltas, delta)
+        _hand_over(loop, arrive, delta)
 
-    def _sequence(self, request: Request, emit: Callable[[Delta], None], abort: Callable[[], None]) -> Sequence:
+    def _sequence(
+        self, number: int, request: Request, emit: Callable[[Delta], None], abort: Callable[[], None]
+    ) -> Sequence:
         return Sequence(
-            id=next(self._ids),
+            id=number,
             request=request,
             detokenizer=Detokenizer(self._tokenizer, request.sampling.stop),
             kv=self._runner.new_kv(),
@@ -213,7 +237,7 @@ class TargetEngine:
             return
 
 
-def _hand_over(loop: asyncio.AbstractEventLoop, deltas: asyncio.Queue[Delta | None], delta: Delta | None) -> None:
+def _hand_over(loop: asyncio.AbstractEventLoop, arrive: Callable[[Delta | None], None], delta: Delta | None) -> None:
     """From the engine's thread. The loop may have closed while the process ends."""
     if not loop.is_closed():
-        loop.call_soon_threadsafe(deltas.put_nowait, delta)
+        loop.call_soon_threadsafe(arrive, delta)

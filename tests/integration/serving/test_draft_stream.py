@@ -143,14 +143,14 @@ MANY_REJECTS = told(reject=[pb.Reject()] * (MOST_NAMED + 1))
 LARGE = told(reject=[pb.Reject(reason="a" * MAX_DRAFT_MESSAGE_BYTES)])
 
 
-class NoDraft(grpc.GenericRpcHandler):  # type: ignore[misc]
+class NoDraft(grpc.GenericRpcHandler):
     """Says of itself and tells what it is given, once; whoever comes after that finds a sound draft there."""
 
     def __init__(self, description: bytes, message: bytes) -> None:
         self._description, self._message = description, message
         self.streams = 0
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
         if details.method.endswith("Describe"):
             return grpc.unary_unary_rpc_method_handler(self._describe)
         return grpc.stream_stream_rpc_method_handler(self._speculate)

@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 MODEL = "org/tiny"
 CONTEXT_TOKENS = 400
+MAX_OPEN_REQUESTS = 200
 REPLY = "Grüße, 世界! Wie geht es dir?"
 WAIT_S = 30  # for what happens at once; only a failing test waits as long
 ENDING: list[threading.Thread] = []  # servers that were told to end; whether they have is looked at after all tests
@@ -62,8 +63,10 @@ class Script:
 
 
 class ScriptedGenerator:
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, rows_more: int = 0) -> None:
+        """rows_more: of the model's embedding, than the tokenizer has tokens; may be below 0."""
         self._tokenizer = tokenizer
+        self.rows_more = rows_more
         self.requests: list[Request] = []
         self.script: Callable[[Request], Script] = self.reply
         self.silences = threading.Semaphore(0)
@@ -79,6 +82,14 @@ class ScriptedGenerator:
     @property
     def max_model_len_tokens(self) -> int:
         return CONTEXT_TOKENS
+
+    @property
+    def vocabulary_size(self) -> int:
+        return len(self._tokenizer) + self.rows_more
+
+    @property
+    def max_open_requests(self) -> int:
+        return MAX_OPEN_REQUESTS
 
     def generate(self, request: Request) -> AsyncIterator[Delta]:
         deltas = self._deltas(request)
@@ -141,8 +152,13 @@ class Served:
     )
 
 
-def face(tokenizer: PreTrainedTokenizerBase, max_body_bytes: int = 100_000, keys: ApiKeys | None = None) -> Served:
-    generator = ScriptedGenerator(tokenizer)
+def face(
+    tokenizer: PreTrainedTokenizerBase,
+    max_body_bytes: int = 100_000,
+    keys: ApiKeys | None = None,
+    rows_more: int = 0,
+) -> Served:
+    generator = ScriptedGenerator(tokenizer, rows_more)
     registry = CollectorRegistry()
     Counter("outrider_decode_steps", "Engine steps", ["model_name"], registry=registry).labels(MODEL).inc(3)
     served: Served

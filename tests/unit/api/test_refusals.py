@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 from outrider_serving.api import fields
-from unit.api.scripted import CONTEXT_TOKENS, MODEL, Served
+from unit.api.scripted import CONTEXT_TOKENS, MAX_OPEN_REQUESTS, MODEL, Served, face, serving, tiny_tokenizer
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
@@ -230,6 +230,48 @@ def test_a_body_that_is_too_large_is_refused_by_its_limit(http: httpx.Client, si
     assert response.status_code == 413
     assert "100000 bytes" in error_of(response)["message"]
     assert http.get("/ready").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [({"n": 101, "prompt": ["a", "b"]}, "n"), ({"prompt": ["a"] * 201}, "prompt")],
+)
+def test_more_answers_at_once_than_ever_have_room_are_not_told_to_try_again(
+    served: Served, http: httpx.Client, asked: dict[str, Any], param: str
+) -> None:
+    response = http.post(COMPLETIONS, json={"model": MODEL, **asked})
+
+    assert response.status_code == 400
+    error = error_of(response)
+    assert error["param"] == param
+    assert str(MAX_OPEN_REQUESTS) in error["message"]
+    assert not served.generator.requests
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "param"),
+    [
+        (COMPLETIONS, {"prompt": [1, 257]}, "prompt"),
+        (COMPLETIONS, {"prompt": "a<|im_end|>"}, "prompt"),
+        (COMPLETIONS, {"prompt": "a", "logit_bias": {"257": 1}}, "logit_bias"),
+        (COMPLETIONS, {"prompt": "a", "stop_token_ids": [257]}, "stop_token_ids"),
+        (CHAT, {"messages": MESSAGES}, "messages"),  # the template has it
+    ],
+)
+def test_a_token_that_was_added_to_the_tokenizer_alone_never_reaches_the_model(
+    path: str, asked: dict[str, Any], param: str
+) -> None:
+    tokenizer = tiny_tokenizer()
+    assert tokenizer.convert_tokens_to_ids("<|im_end|>") == 257
+    with serving(face(tokenizer, rows_more=-1)) as served, httpx.Client(base_url=served.url, timeout=30) as http:
+        response = http.post(path, json={"model": MODEL, **asked})
+        other = http.post(COMPLETIONS, json={"model": MODEL, "prompt": [1, 256]})
+
+    assert response.status_code == 400
+    error = error_of(response)
+    assert error["param"] == param
+    assert "no token 257; ids go up to 256" in error["message"]
+    assert other.status_code == 200
 
 
 def test_another_model_is_not_found_and_the_served_one_is_named(served: Served, client: openai.OpenAI) -> None:

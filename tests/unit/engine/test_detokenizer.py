@@ -69,7 +69,7 @@ def test_nothing_that_begins_a_stop_string_is_shown_before_it_is_known(text: str
 def spoken(*tokens: str) -> list[str]:
     """The pieces of text that these of BYTES give, one after the other, and what is left at the end."""
     detokenizer = Detokenizer(BYTES)
-    return [*(detokenizer.feed(token) for token in BYTES.convert_tokens_to_ids(list(tokens))), detokenizer.flush()]
+    return [*(detokenizer.feed(BYTES.get_vocab()[token]) for token in tokens), detokenizer.flush()]
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=30))

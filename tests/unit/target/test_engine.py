@@ -91,6 +91,25 @@ async def test_a_request_beyond_those_that_may_wait_is_refused_and_the_others_ar
         running.engine.stop()
 
 
+async def test_an_answer_that_nobody_reads_keeps_no_place_once_it_is_made() -> None:
+    running = Running(max_num_seqs=1, max_open_requests=1)
+    unread = running.engine.generate(request([1, 2, 3]))
+    try:
+        await anext(unread)
+        with pytest.raises(QueueFull):
+            await running.tokens([9])
+        await running.until_idle()
+        assert await running.tokens([9])
+        other = running.engine.generate(request([5], max_tokens=100))
+        await anext(other)
+        assert [delta async for delta in unread][-1].finish_reason == "length"
+        with pytest.raises(QueueFull):  # what is read at last gives no place back a second time
+            await running.tokens([7])
+        await other.aclose()  # type: ignore[attr-defined]
+    finally:
+        running.engine.stop()
+
+
 async def test_a_request_that_is_closed_frees_its_rows_and_lets_the_others_go_on(running: Running) -> None:
     closed = running.engine.generate(request([1, 2, 3], max_tokens=120))
     other = asyncio.create_task(running.tokens([5, 6], max_tokens=60))
