@@ -49,7 +49,7 @@ def readable(text: str) -> Text:
     if clock:
         made.append(f"{clock} ", "dim")
     if level:
-        made.append(f"{level:<7} ", LEVEL_COLOURS.get(level, ""))
+        made.append(f"{_harmless(level):<7} ", LEVEL_COLOURS.get(level, ""))
     made.append(_harmless(str(entry["event"])), "bold" if level in ("error", "critical") else "")
     for key, value in entry.items():
         if key not in PLACED:

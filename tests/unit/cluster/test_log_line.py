@@ -37,6 +37,7 @@ def test_other_lines_are_as_they_are(line: str) -> None:
 def test_a_log_cannot_move_the_cursor() -> None:
     assert readable("\x1b[2Jgone\r\ttab").plain == "\\x1b[2Jgone\\x0d\ttab"
     assert "\x1b" not in shown(event="a\x1b[2J", key="\x1b[31m", exception="\x1b]0;")
+    assert shown(event="a", level="\x1b[2J") == "\\x1b[2J a"
 
 
 def test_the_time_that_the_server_puts_before_a_line_is_taken_off() -> None:
