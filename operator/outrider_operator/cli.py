@@ -1,6 +1,7 @@
 """`outrider`, and `kubectl outrider`: what a person does with a SpeculativeModel."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -40,6 +41,8 @@ from outrider_operator.terminal import (
 )
 
 FILE_HELP = "YAML with one SpeculativeModel or more; - reads standard input."
+# A full disk, a quota, a device that fails: not a fault of the program.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 # Where a shell says what it wants completed; the same for both names.
 COMPLETE = "_OUTRIDER_COMPLETE"
 
@@ -100,6 +103,13 @@ def main() -> None:
         sys.exit(UNUSABLE)
     except typer.Abort:
         sys.exit(130)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        show_error(f"cannot write: {error.strerror or error}; send the output elsewhere")
+        # What is still to be written would fail again when Python ends, with words of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(UNUSABLE)
 
 
 def complete_for_kubectl() -> None:

@@ -62,8 +62,19 @@ def fail(message: str, code: int = UNUSABLE) -> NoReturn:
 def read_checked(file: Path) -> Checked:
     """What a file, or standard input where it is called `-`, holds. Raises UnreadableError."""
     if str(file) == STDIN:
-        return check(decode(sys.stdin.buffer.read(LARGEST_FILE_BYTES + 1), "<stdin>"), "<stdin>")
+        return check(decode(_read_stdin(), "<stdin>"), "<stdin>")
     return check(read_text(file), str(file))
+
+
+def _read_stdin() -> bytes:
+    """One byte more than a resource may have, as of a file. Raises UnreadableError."""
+    remedy = "pipe a resource in, or name a file"
+    if sys.stdin is None:  # Python's own word for one that is closed
+        raise UnreadableError(f"<stdin>: is closed; {remedy}")
+    try:
+        return sys.stdin.buffer.read(LARGEST_FILE_BYTES + 1)
+    except OSError as error:
+        raise UnreadableError(f"<stdin>: {error.strerror or error}; {remedy}") from None
 
 
 def read_models(file: Path) -> list[SpeculativeModel]:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -129,6 +130,19 @@ def test_a_wrong_flag_is_one_line_and_exit_2(args: list[str], says: str) -> None
     assert (done.returncode, done.stdout) == (2, "")
     [line] = done.stderr.splitlines()
     assert line.startswith(f"outrider: error: {says}")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (f"render {QWEN} > /dev/full", "cannot write: No space left on device; send the output elsewhere"),
+        ("validate - <&-", "<stdin>: is closed; pipe a resource in, or name a file"),
+    ],
+)
+def test_a_stream_that_cannot_be_used_is_one_line_and_exit_2(command: str, says: str) -> None:
+    program = f"{shlex.quote(sys.executable)} -c 'from outrider_operator.cli import main; main()'"
+    done = subprocess.run(["sh", "-c", f"{program} {command}"], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"outrider: error: {says}\n")
 
 
 def test_help_has_examples_and_version_the_version() -> None:
