@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isfinite
 from statistics import fmean
 
 from outrider_operator.autoscaling.observation import DraftTime, Signals, StepTime
@@ -186,9 +187,18 @@ def _step_time(latest: Sequence[Scrape], chunk_tokens: float) -> StepTime | None
 
 
 def _fitted(latest: Scrape) -> StepTime | None:
-    by_width = latest.by_label("step_time_seconds")
-    curve = tuple(sorted((float(tokens), seconds) for tokens, seconds in by_width.items() if seconds > 0))
+    told = ((_width(tokens), seconds) for tokens, seconds in latest.by_label("step_time_seconds").items())
+    curve = tuple(sorted((tokens, seconds) for tokens, seconds in told if tokens is not None and seconds > 0))
     return StepTime(curve, latest.values.get("step_time_sequence_seconds", 0.0)) if curve else None
+
+
+def _width(label: str) -> float | None:
+    """Tokens of a step; None where the label is no number of them."""
+    try:
+        tokens = float(label)
+    except ValueError:
+        return None
+    return tokens if isfinite(tokens) and tokens >= 1 else None
 
 
 def _draft_time(latest: Sequence[Scrape]) -> DraftTime | None:

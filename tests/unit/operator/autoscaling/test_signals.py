@@ -172,6 +172,15 @@ def test_a_token_of_a_prompt_costs_what_the_step_grows_by_up_to_a_chunk() -> Non
     assert found.step_time.prefill_token_s == pytest.approx(0.051 / 255)
 
 
+@pytest.mark.parametrize("label", ["0", "-1", "x", "nan", "inf"])
+def test_a_width_that_is_none_takes_nothing_from_the_others(label: str) -> None:
+    odd = target(**{"step_time_seconds{1}": 0.02, f"step_time_seconds{{{label}}}": 0.5})
+    found = signals([odd, target(**{"step_time_seconds{1}": 0.04})], [])
+    assert found is not None
+    assert found.step_time is not None
+    assert dict(found.step_time.curve) == pytest.approx({1.0: 0.03})
+
+
 def test_targets_that_have_fitted_nothing_have_no_step_time() -> None:
     found = signals([target()], [])
     assert found is not None
