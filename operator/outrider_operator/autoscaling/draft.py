@@ -68,7 +68,7 @@ def wished_drafts(
 
 def _by_model(signals: Signals, pace: Pace | None, most: int, targets: int) -> tuple[int | None, str]:
     """The fewest with which the best trees bring nearly what they would with the most."""
-    if pace is None or pace.draft is None or not pace.path_acceptance:
+    if pace is None or pace.draft is None or not pace.path_acceptance or targets < 1:
         return None, ""
     batch = signals.running / targets
 

@@ -24,9 +24,9 @@ class Pods:
 class StepTime:
     """Seconds of a target's forward, as its pods have fitted them while running.
 
-    curve: (tokens in the batch, seconds) with tokens rising, one at least: straight lines between, and beyond the last
-    the slope of the two before. sequence_s: what each further sequence adds. prefill_token_s: what one token of a
-    prompt adds to a step.
+    curve: (tokens in the batch, seconds) with tokens rising, one at least: straight lines between, and beyond the ends
+    the slope of the two there, but never below both: where noise makes a curve fall, no step takes no time.
+    sequence_s: what each further sequence adds. prefill_token_s: what one token of a prompt adds to a step.
     """
 
     curve: tuple[tuple[float, float], ...]
@@ -114,4 +114,4 @@ def _interpolated(curve: tuple[tuple[float, float], ...], tokens: float) -> floa
         return curve[0][1]
     right = min(max(1, bisect_left(curve, (tokens,))), len(curve) - 1)
     (x0, y0), (x1, y1) = curve[right - 1], curve[right]
-    return max(0.0, y0 + (y1 - y0) * (tokens - x0) / (x1 - x0))
+    return max(min(y0, y1), y0 + (y1 - y0) * (tokens - x0) / (x1 - x0))

@@ -188,3 +188,11 @@ def test_speculation_is_capacity() -> None:
     assert PACE.predict(chat(2.0)).utilisation < plain.predict(chat(2.0)).utilisation
     assert PACE.predict(chat(2.0)).itl_p95_s < plain.predict(chat(2.0)).itl_p95_s
     assert len(ACCEPTED) < PACE.max_depth
+
+
+@pytest.mark.parametrize("curve", [((1, 0.03), (64, 0.031), (128, 0.01)), ((4, 0.01), (8, 0.05))])
+def test_no_step_takes_no_time_however_noise_has_bent_the_curve(curve: tuple[tuple[float, float], ...]) -> None:
+    bent = replace(PACE, step=StepTime(curve))
+    assert all(bent.step.of(tokens) >= 0.01 for tokens in (1, 4, 128, 512, 4096))
+    assert math.isfinite(bent.best(64).goodput)
+    assert bent.predict(chat(1.0)).utilisation > 0

@@ -186,6 +186,12 @@ def test_without_its_level_time_a_draft_is_judged_by_how_busy_it_is() -> None:
     assert decided(calm, drafts_per_target=2.0).draft_replicas == 2
 
 
+def test_of_targets_scaled_to_none_by_hand_that_still_answer_drafts_are_decided_too() -> None:
+    decision = decided(replace(observation(signals()), target=Pods(0, 1)))
+    assert reading(decision, "target") == "ScalingDisabled"
+    assert decision.draft_replicas == 1
+
+
 def test_drafts_follow_the_targets_that_are_wanted() -> None:
     """A surge asks for more targets; the drafts they will need start with them, not after them."""
     world = World(policy=replace(POLICY, drafts_per_target=0.5), targets=[0.0, 0.0])
