@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from outrider_operator.kube.client import Kube
+from outrider_operator.kube.errors import KubeError
 from outrider_operator.kube.kinds import CONFIG_MAP, DEPLOYMENT
 from outrider_operator.reconcile.store import Key, Store
 from outrider_operator.resources.control import OFF, ON, SPECULATION
@@ -30,9 +31,12 @@ class Actuator:
         self._store.child_seen(written)
 
     async def scale(self, key: Key, role: str, replicas: int) -> None:
-        """Raises KubeError."""
+        """Raises KubeError where the server does not take it."""
         name = f"{key.name}-{role}"
         await self._kube.set_scale(DEPLOYMENT, key.namespace, name, replicas, FIELD_MANAGER)
-        scaled = await self._kube.get(DEPLOYMENT, key.namespace, name)
+        try:
+            scaled = await self._kube.get(DEPLOYMENT, key.namespace, name)
+        except KubeError:
+            return  # it is scaled, and the watch will tell
         if scaled is not None:
             self._store.child_seen(scaled)

@@ -38,6 +38,12 @@ def unseen(asked: Asked | None) -> tuple[Finding, ...]:
     return (Finding(SCALING_ACTIVE, "False", "NotAllowed", said),)
 
 
+def unjudged() -> Finding:
+    """Where the loop failed at a model, at what its pods say for example."""
+    said = "the operator could not judge what the pods say, and replicas are held; its log has the error"
+    return Finding(SCALING_ACTIVE, "False", "Failed", said)
+
+
 def metrics_available(ready: int, answering: int, failure: str) -> Finding | None:
     """ready, answering: targets. failure: why one does not answer."""
     if ready == 0:

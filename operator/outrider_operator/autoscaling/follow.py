@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
@@ -76,6 +76,8 @@ class Follower:
         known = self._followed.setdefault(uid, Followed(key_of(model), History(now_s)))
         before = self._store.measured(uid) or carried(model.get("status") or {})
         told: list[Object] = list(before.fields.get("scalingDecisions") or [])  # type: ignore[call-overload]
+        if asked is None or asked.paused or asked.policy is None:
+            self._metrics.undecided(known.key)
         made = [] if asked is None else await self._act(model, asked, seen, known, told, now_s)
         await self._hear(seen, known)
         of_scaling = _of_scaling(asked, seen, made, entries(told, made, self._now()), before.fields)
@@ -94,37 +96,50 @@ class Follower:
         elif known.told_off_s is None:
             known.told_off_s = now_s
         if asked.paused or asked.policy is None:
-            self._metrics.undecided(key)
             return [] if asked.paused else await self._carry_out(model, Steps(speculate=_given_back(seen)), None, seen)
         if seen.read_once:
             return []
         decision, known.history = decide(observation, asked.policy, known.history, now_s)
         self._metrics.decided(key, _desired(decision, asked, seen))
         if asked.advisory:
-            return _advised(decision, asked, seen, told)
+            # What mode Active has turned off would stay so, with drafts that nobody asks.
+            given_back = await self._carry_out(model, Steps(speculate=_given_back(seen)), None, seen)
+            return given_back or _advised(decision, asked, seen, told)
         todo = steps(decision, observation, asked, _silent(seen, known, now_s))
         return await self._carry_out(model, todo, decision, seen)
 
     async def _carry_out(self, model: Object, todo: Steps, decision: Decision | None, seen: Seen) -> list[Change]:
-        """What came about. What the server does not take just now is decided anew at the next tick."""
+        """What came about. What the server does not take just now is decided anew at the next tick, and keeps nothing
+        else from being done, but for this: the last draft does not go where the targets could not be told.
+        """
         key, observation = key_of(model), seen.observation
         made: list[Change] = []
-        try:
-            if todo.speculate is not None:
-                await self._actuator.tell(key, todo.speculate)
+        told = True
+        if todo.speculate is not None:
+            told = await self._done(key, self._actuator.tell(key, todo.speculate))
+            if told:
                 made.append(change(decision, "speculation", int(observation.speculating), int(todo.speculate)))
-            for role, replicas in todo.replicas.items():
-                await self._actuator.scale(key, role, replicas)
+        for role, replicas in todo.replicas.items():
+            if role == "draft" and replicas == 0 and not told:
+                continue
+            if await self._done(key, self._actuator.scale(key, role, replicas)):
                 made.append(change(decision, role, replicas_of(observation, role), replicas))
-        except KubeError as error:
-            if not error.namespace_ends:
-                self._metrics.not_carried_out()
-                log.warning("not scaled", namespace=key.namespace, model=key.name, error=str(error))
         for each in made:
             log.info("scaled", namespace=key.namespace, model=key.name, **each.as_log())
             self._metrics.changed(each.role, each.after > each.before)
         await self._teller.tell(model, map(said, made))
         return made
+
+    async def _done(self, key: Key, write: Awaitable[None]) -> bool:
+        """Whether the server took it."""
+        try:
+            await write
+        except KubeError as error:
+            if not error.namespace_ends:
+                self._metrics.not_carried_out()
+                log.warning("not scaled", namespace=key.namespace, model=key.name, error=str(error))
+            return False
+        return True
 
     async def _hear(self, seen: Seen, known: Followed) -> None:
         """A target's own words about a draft that it has refused, once for each refusal."""
@@ -161,7 +176,7 @@ def _desired(decision: Decision, asked: Asked, seen: Seen) -> dict[str, tuple[in
 
 
 def _given_back(seen: Seen) -> bool | None:
-    """Without autoscaling targets may speculate, also where it was turned off before."""
+    """Where it is not for the operator to say, targets may speculate, also where it was turned off before."""
     return None if seen.observation.speculating else True
 
 

@@ -15,7 +15,7 @@ import structlog
 
 from outrider_operator.autoscaling import timing
 from outrider_operator.autoscaling.asked import Asked, asked
-from outrider_operator.autoscaling.findings import unseen
+from outrider_operator.autoscaling.findings import unjudged, unseen
 from outrider_operator.autoscaling.follow import Follower
 from outrider_operator.autoscaling.observe import observe
 from outrider_operator.autoscaling.pages import Pages
@@ -23,6 +23,7 @@ from outrider_operator.autoscaling.pods import SeenPod
 from outrider_operator.autoscaling.source import Read, Source
 from outrider_operator.kube.client import Kube
 from outrider_operator.metrics import ScalingMetrics
+from outrider_operator.reconcile.conditions import SCALING_ACTIVE
 from outrider_operator.reconcile.measured import Measured
 from outrider_operator.reconcile.queue import WorkQueue
 from outrider_operator.reconcile.reconcile import read
@@ -86,6 +87,8 @@ class Loop:
                     self._queue.add(key)
             except Exception:  # what one model's pods say must not keep the others from being looked at
                 log.exception("not looked at", namespace=key.namespace, model=key.name)
+                if self._say_failed(model["metadata"]["uid"]):
+                    self._queue.add(key)
             await asyncio.sleep(0)  # others want their turn, between many models
         self._forget(there)
 
@@ -110,6 +113,17 @@ class Loop:
     def _say_blind(self, uid: str, wanted: Asked | None) -> bool:
         """Nothing can be measured, and so nothing is decided: who asked for it is to know why."""
         before, after = self._store.measured(uid), Measured(findings=unseen(wanted))
+        self._store.measure(uid, after)
+        return after != before
+
+    def _say_failed(self, uid: str) -> bool:
+        """Whether that is new. Of a model that is not scaled there is nothing to say: nothing is held."""
+        _, wanted = self._asked.get(uid, (0, None))
+        if wanted is None or wanted.policy is None:
+            return False
+        before = self._store.measured(uid) or Measured()
+        others = (each for each in before.findings if each.type != SCALING_ACTIVE)
+        after = Measured(before.fields, (*others, unjudged()))
         self._store.measure(uid, after)
         return after != before
 

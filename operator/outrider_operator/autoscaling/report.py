@@ -28,9 +28,9 @@ class Change:
 
 
 def change(decision: Decision | None, role: Subject, before: int, after: int) -> Change:
-    """With the reason that the decision gives. decision: None where autoscaling was taken out of the spec."""
+    """With the reason that the decision gives. decision: None where it is not for the operator to say."""
     if decision is None:
-        return Change(role, before, after, "NotAsked", "spec.autoscaling says nothing of it any more.")
+        return Change(role, before, after, "NotAsked", "spec.autoscaling leaves it alone now.")
     why = decision.why(role) or Reason(role, "Decided", "")
     return Change(role, before, after, why.code, why.text)
 

@@ -433,6 +433,116 @@ def test_what_the_server_does_not_take_is_tried_again_and_not_told(rig: Make) ->
     assert model.events.count("ScaledUp") == 1
 
 
+def refusing(*verbs: str) -> Callable[[str], None]:
+    def before(verb: str) -> None:
+        if verb in verbs:
+            raise KubeError(422, "Invalid", f"{verb} …: not taken")
+
+    return before
+
+
+def test_targets_that_cannot_be_told_are_scaled_all_the_same(rig: Make) -> None:
+    """Somebody has made the ConfigMap immutable. The surge is no matter of it; that the last draft stays, is."""
+    model = rig(BOTH)
+    model.tick()
+    model.pods.values["target"]["speculation_allowed"] = 0.0
+    model.cluster.kube.before = refusing("merge")
+    model.decision = because(target=3, draft=0, speculate=False)
+    model.tick()
+    assert (model.replicas(TARGET), model.replicas(DRAFT)) == (3, 1)
+    assert [each["role"] for each in model.status["scalingDecisions"]] == ["target"]
+    assert model.registry.get_sample_value("outrider_operator_scaling_failures_total") == 1
+
+
+def test_a_draft_that_cannot_be_scaled_keeps_no_target(rig: Make) -> None:
+    model = rig(BOTH)
+    model.tick()
+    left = iter(("target",))  # it is the first
+
+    def before(verb: str) -> None:
+        if verb == "scale" and next(left, None):
+            raise KubeError(403, "Forbidden", "PATCH …: no right to scale")
+
+    model.cluster.kube.before = before
+    model.decision = because(target=3, draft=2)
+    model.tick()
+    assert (model.replicas(TARGET), model.replicas(DRAFT)) == (1, 2)
+
+
+def test_what_was_scaled_is_told_even_if_it_cannot_be_looked_at_just_then(rig: Make) -> None:
+    model = rig(BOTH)
+    model.tick()
+    model.decision = because(target=2)
+    failed: list[str] = []
+
+    def before(verb: str) -> None:
+        if verb == "get" and not failed and model.replicas(TARGET) == 2:
+            failed.append(verb)
+            raise KubeError(503, "ServiceUnavailable", "GET …: no answer")
+
+    model.cluster.kube.before = before
+    model.tick()
+    assert (model.replicas(TARGET), failed) == (2, ["get"])
+    assert "ScaledUp" in model.events
+    assert [each["to"] for each in model.status["scalingDecisions"]] == [2]
+    assert model.registry.get_sample_value("outrider_operator_scaling_failures_total") == 0
+
+
+def test_from_active_to_advisory_targets_may_speculate_again_and_then_only_advice_is_given(rig: Make) -> None:
+    model = rig(BOTH)
+    model.decision = because(target=1, draft=0, speculate=False)
+    model.tick()
+    assert model.cluster.kube.objects[CONTROL]["data"] == {"speculation": "off"}
+    model.cluster.edit(lambda spec: spec["autoscaling"].update(mode="Advisory"))
+    model.cluster.settle()
+    model.tick()
+    assert model.cluster.kube.objects[CONTROL]["data"] == {"speculation": "on"}
+    assert model.events[-1] == "SpeculationStarted"
+    model.tick()
+    model.tick()
+    assert model.cluster.kube.objects[CONTROL]["data"] == {"speculation": "on"}
+    told = [(each["role"], each["to"]) for each in model.status["scalingDecisions"]]
+    assert told.count(("speculation", 1)) == 1
+    assert told[0] == ("speculation", 0), "what would be done is said"
+    assert model.status["speculating"] is True
+
+
+def test_of_a_spec_that_is_not_accepted_nothing_is_wanted(rig: Make) -> None:
+    model = rig(BOTH)
+    model.decision = because(target=2)
+    model.tick()
+    assert model.desired()["target", "ScaleUp"] == 2
+    model.follow_pods()
+    model.cluster.edit(lambda spec: spec["target"].update(dtype="float7"))
+    model.cluster.settle()
+    model.tick()
+    assert model.desired() == {}
+
+
+def test_a_model_at_which_the_loop_fails_does_not_say_that_all_is_well(
+    rig: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = rig(BOTH)
+    model.tick()
+
+    def failing(*_: object) -> tuple[Decision, History]:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(follow, "decide", failing)
+        model.tick()
+        model.writes()
+        model.tick()
+        assert model.writes() == [], "it is said once"
+    found = {each["type"]: each for each in model.status["conditions"]}
+    assert (found["ScalingActive"]["status"], found["ScalingActive"]["reason"]) == ("False", "Failed")
+    assert found["MetricsAvailable"]["reason"] == "Read"
+    assert model.status["goodputGain"] == 1.5
+    assert model.events[-1] == "ScalingHeld"
+    model.tick()
+    assert model.events[-1] == "ScalingActive"
+
+
 def test_a_role_that_another_scales_is_left_to_it_and_shown_as_such(rig: Make) -> None:
     model = rig(BOTH)
     scaler = {
