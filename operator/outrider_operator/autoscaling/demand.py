@@ -18,6 +18,9 @@ LASTING_S = 600.0
 SATURATED_QUEUE = 4.0
 # Of a queue that grows by nearly all that comes: so many times as much is asked as is served, at most.
 MOST_UNSERVED = 4.0
+# What a request usually brings is known of so many at least: with one in ten minutes it is the tokens of answers that
+# began before, thousands a request.
+LEAST_ARRIVALS = 10
 # What still waits when a pod asked for now is ready is to be gone in so long: longer, and those who wait have left;
 # shorter, and a moment's queue asks for a fleet.
 DRAIN_S = 300.0
@@ -124,8 +127,9 @@ def with_backlog(load: Load, queue: float, capacity: float, start_s: float) -> L
 
 def _usually(kept: tuple[Demand, ...], asked: Load, queue: float, window_s: float, now_s: float) -> Load:
     """As many requests as came, and the tokens that so many usually bring."""
-    usual = _mean(tuple(sample for sample in kept if not sample.saturated))
-    if usual.requests <= 0:
+    calm = tuple(sample for sample in kept if not sample.saturated)
+    usual = _mean(calm)
+    if not calm or usual.requests * (calm[-1].at_s - calm[0].at_s + window_s) < LEAST_ARRIVALS:
         # No better time is known, as after a restart in a surge: arrivals less what the queue grew by were served.
         since = next((sample for sample in kept if sample.at_s > now_s - window_s), None)
         grown = max(0.0, queue - since.queued) / (now_s - since.at_s) if since and since.at_s < now_s else 0.0

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from outrider_operator.autoscaling.demand import (
     LASTING_S,
+    MOST_UNSERVED,
     SLOW_START_S,
     comparable,
     lateness,
@@ -83,6 +84,17 @@ def test_after_a_restart_in_a_surge_what_is_served_is_told_by_how_the_queue_grow
     first = sampled((), signals(served, waiting=100.0), 0.0)
     found = sampled(first, signals(served, waiting=130.0), 15.0)[-1].load
     assert found.prompt_tokens == pytest.approx(3 * CHAT.prompt_tokens)
+
+
+def test_what_requests_usually_bring_is_not_told_by_one_beside_long_answers() -> None:
+    """150 tokens/s of answers that began long ago, one arrival in ten minutes; then two short questions a second."""
+    past = tuple(Demand(60.0 * minute, Load(1 / 60 if minute == 5 else 0.0, 0.0, 150.0)) for minute in range(10))
+    swamped = signals(Load(2.0, 400.0, 266.0), pods=1, waiting=20.0)
+    found = sampled(past, swamped, 600.0)[-1].load
+    assert found.requests == 2.0
+    assert 266.0 <= found.generated_tokens <= MOST_UNSERVED * 266.0
+    enough = tuple(replace(each, load=replace(each.load, requests=2 / 60)) for each in past)
+    assert sampled(enough, swamped, 600.0)[-1].load.generated_tokens == pytest.approx(2.0 * 30 * 150)
 
 
 def test_while_a_queue_is_worked_off_its_tokens_are_not_asked_anew() -> None:
