@@ -137,7 +137,8 @@ class Session:
                 kept[index] = len(subtree)
                 subtree.append(replace(node, parent=kept[node.parent], depth=node.depth - len(path)))
         rows = sorted(node.row for node in subtree if node.row is not None)
-        self._kv.compact(self._prefix, committed + rows)
+        if self._kv.length > self._prefix:  # else it gives back what is reserved for tokens that are still to be read
+            self._kv.compact(self._prefix, committed + rows)
         self._prefix += len(committed)
         self._publish()
         moved = {row: self._prefix + index for index, row in enumerate(rows)}

@@ -39,6 +39,8 @@ class PrefillPace:
         Trees come on top: what they make of the step is theirs to pay for, and no prompt is read later for them.
         """
         budget = self._max_batched_tokens - decoding
+        if budget <= 0:  # as many streams as tokens allowed: the prompt would wait for the end of one
+            return BLOCK_TOKENS
         if not decoding or budget <= BLOCK_TOKENS:
             return budget
         added = np.arange(BLOCK_TOKENS, budget + 1, dtype=np.float64)

@@ -9,6 +9,7 @@ from outrider_serving.draft.grow import Limits, goodput, leaves, level_rows
 from outrider_serving.draft.session import Node, Session
 from outrider_serving.engine.batch_sampler import propose_all
 from outrider_serving.engine.calibration import Calibration
+from outrider_serving.engine.kv_pool import BLOCK_TOKENS
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.sampling import Sampling
 from outrider_serving.engine.step_time import StepTime
@@ -45,6 +46,20 @@ def branches(one: Session) -> dict[tuple[int, ...], float]:
         tuple(tree.tokens[above] for above in reversed(list(tree.ancestors(node)))): round(tree.scores[node], 4)
         for node in range(len(tree))
     }
+
+
+def test_a_commit_while_the_prompt_is_read_gives_no_block_of_it_away() -> None:
+    pool = RUNNER.pool
+    before = pool.referenced
+    one = session([7] * (5 * BLOCK_TOKENS))
+    one.take_blocks()
+    RUNNER.forward([one.rows(most=BLOCK_TOKENS)])
+    one.absorb([])
+    held = pool.referenced - before
+    one.commit(5 * BLOCK_TOKENS, [3])
+    assert pool.referenced - before == held >= 5
+    one.free()
+    assert pool.referenced == before
 
 
 def test_a_level_expands_the_likeliest_leaves() -> None:

@@ -176,6 +176,11 @@ def linear(tokens: np.ndarray, sequences: int = 1) -> np.ndarray:  # noqa: ARG00
     return 0.03 + 0.0002 * tokens
 
 
+@pytest.mark.parametrize(("streams", "room"), [(1, 7), (7, 1), (8, BLOCK_TOKENS), (40, BLOCK_TOKENS)])
+def test_a_prompt_goes_on_beside_as_many_streams_as_tokens_are_allowed(streams: int, room: int) -> None:
+    assert PrefillPace(linear, 8).room(streams, 1) == room
+
+
 def test_a_prompt_alone_takes_the_whole_budget_and_beside_streams_as_much_as_doubles_their_step() -> None:
     pace = PrefillPace(linear, 512)
     assert pace.room(0, 1) == 512
