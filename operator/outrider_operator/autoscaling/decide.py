@@ -137,10 +137,10 @@ def _replicas(
     who = observation.others.get(role)
     if who is not None:
         return there.wanted, Reason(role, "ScaledByOthers", f"Held at {there.wanted}: {who} scales it.")
+    if role == "target" and there.wanted == 0 < bounds.least:
+        return 0, Reason(role, "ScalingDisabled", "Held at 0: scaled to zero by hand; scale it up to go on.")
     if bounds.least == bounds.most:
         return bounds.least, Reason(role, "Fixed", f"{pods(bounds.least)}, as spec.{role}.replicas says.")
-    if role == "target" and there.wanted == 0:
-        return 0, Reason(role, "ScalingDisabled", "Held at 0: scaled to zero by hand; scale it up to go on.")
     inside = bounded(there.wanted, bounds)
     if inside != there.wanted:
         text = f"{there.wanted} is outside minReplicas, {bounds.least}, and maxReplicas, {bounds.most}."

@@ -30,9 +30,9 @@ class Scaled:
 
 @dataclass(frozen=True)
 class RoleHistory:
-    """Of one role. wanted: what its Deployment said last. decided: what was decided last; a change to it is stamped
-    with the time of that decision, any other (by hand, by another controller) with the time it was seen. ready:
-    how many were, and ready_since_s since when.
+    """Of one role. wanted: what its Deployment said last. decided: what was decided last, and when, before it was done;
+    a change to it is stamped with that time, any other (by hand, by another controller) with the time it was seen.
+    ready: how many were, and ready_since_s since when.
     """
 
     recommended: tuple[Recommended, ...] = ()

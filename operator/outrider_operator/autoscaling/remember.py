@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from outrider_operator.autoscaling.behavior import recent_changes
 from outrider_operator.autoscaling.demand import sampled
-from outrider_operator.autoscaling.history import History, Known, RoleHistory, Scaled, Starts
+from outrider_operator.autoscaling.history import History, Known, Recommended, RoleHistory, Scaled, Starts
 from outrider_operator.autoscaling.observation import Observation, Pods, Signals
 
 # One reading may fail. After a longer break what is seen may be another load, and the windows begin anew.
@@ -40,8 +40,18 @@ def _role(past: RoleHistory, pods: Pods, now_s: float) -> RoleHistory:
         ours = past.decided is not None and past.decided.replicas == pods.wanted
         at_s = past.decided.at_s if ours and past.decided else now_s
         scaled = (*scaled, Scaled(at_s, pods.wanted - past.wanted))
+    # As HPA has it: who begins to look takes what is there for the first recommendation, so that the next look does not
+    # count as a whole window.
+    recommended = (Recommended(now_s, pods.wanted),) if past.wanted is None else past.recommended
     since_s = past.ready_since_s if pods.ready == past.ready else now_s
-    return replace(past, scaled=scaled, wanted=pods.wanted, ready=pods.ready, ready_since_s=since_s)
+    return replace(
+        past,
+        recommended=recommended,
+        scaled=scaled,
+        wanted=pods.wanted,
+        ready=pods.ready,
+        ready_since_s=since_s,
+    )
 
 
 def _starts(past: Starts, before: RoleHistory, pods: Pods, now_s: float) -> Starts:

@@ -40,7 +40,7 @@ def granted(
     window_s = behavior.down.stabilization_s
     desired = stabilized(wish.replicas, current, past.recommended, behavior, now_s)
     reason = wish.reason
-    if desired < current and now_s - removal.seen_since_s < window_s:
+    if wish.replicas < current and now_s - removal.seen_since_s < window_s:
         left = seconds(window_s - (now_s - removal.seen_since_s))
         return current, _held(reason, "Watching", f"seen for too short a time, {left} more before pods are removed")
     if desired < current:
@@ -69,7 +69,9 @@ def remember(past: RoleHistory, wish: Wish | None, replicas: int, bounds: Bounds
     recommended = recent_recommendations(past.recommended, bounds.behavior, now_s)
     if wish is not None:
         recommended = (*recommended, Recommended(now_s, wish.replicas))
-    decided = past.decided if past.decided and past.decided.replicas == replicas else Recommended(now_s, replicas)
+    # Decided anew for as long as it is not done: the rates count it from when it was.
+    stands = past.decided is not None and past.decided.replicas == replicas == past.wanted
+    decided = past.decided if stands else Recommended(now_s, replicas)
     return replace(past, recommended=recommended, decided=decided)
 
 

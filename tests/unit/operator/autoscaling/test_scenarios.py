@@ -7,9 +7,11 @@ import math
 from dataclasses import replace
 
 import pytest
-from outrider_operator.autoscaling.observation import Observation
-from outrider_operator.autoscaling.policy import Bounds
-from unit.operator.autoscaling.world import PACE, POLICY, TICK_S, World, chat, directions
+from outrider_operator.autoscaling.decide import decide
+from outrider_operator.autoscaling.history import History
+from outrider_operator.autoscaling.observation import Observation, Pods
+from outrider_operator.autoscaling.policy import SCALE_UP, Behavior, Bounds, Rate, Rules
+from unit.operator.autoscaling.world import PACE, POLICY, TICK_S, World, chat, directions, observation, signals
 
 WINDOW_S = POLICY.target.behavior.down.stabilization_s
 HOUR_S = 3600.0
@@ -75,6 +77,35 @@ def test_a_restart_in_the_middle_of_a_surge_delays_no_scale_up() -> None:
     first, second = world.run(2 * TICK_S, chat(20))
     assert first.target_replicas > 2
     assert second.target_replicas >= needed(20)
+
+
+def test_a_restart_does_not_make_one_look_count_as_a_whole_window_for_up() -> None:
+    """Five minutes have to agree, and the new process has seen fifteen seconds of a burst."""
+    patient = Behavior(up=replace(SCALE_UP, stabilization_s=300.0))
+    world = fleet(4, policy=replace(POLICY, target=Bounds(1, 12, patient)))
+    world.run(600, chat(4))
+    before = world.counts()[-1]
+    world.restart()
+    began_s = world.now_s
+    world.run(300, chat(20))
+    assert set(world.counts(since_s=began_s)) == {before}
+    assert world.reasons("target", began_s) == {"Stabilizing"}
+    assert world.run(TICK_S, chat(20))[-1].target_replicas > before
+
+
+def test_a_change_counts_for_the_rates_from_when_it_was_done() -> None:
+    """One pod in ten minutes; the server refuses for that long, and then there are not two at once."""
+    slow = Behavior(up=Rules(0.0, (Rate("Pods", 1, 600.0),)))
+    policy = replace(POLICY, target=Bounds(1, 12, slow), draft=None)
+    history, wanted, done = History(0.0), 2, []
+    for tick in range(90):
+        now_s = tick * TICK_S
+        told = replace(observation(signals(chat(20), wanted), drafts=0), target=Pods(wanted, wanted))
+        decision, history = decide(told, policy, history, now_s)
+        if now_s >= 600.0 and decision.target_replicas != wanted:
+            wanted = decision.target_replicas
+            done.append((now_s, wanted))
+    assert done == [(600.0, 3), (1200.0, 4)]
 
 
 def test_a_metrics_outage_is_not_idleness() -> None:
@@ -179,6 +210,13 @@ def test_a_ramp_is_followed_before_it_is_there() -> None:
 
 def test_scaled_to_zero_by_hand_it_stays_there() -> None:
     world = World(targets=[])
+    world.run(300, chat(0), blind)
+    assert set(world.counts()) == {0}
+    assert world.reasons("target") == {"ScalingDisabled"}
+
+
+def test_scaled_to_zero_by_hand_it_stays_there_also_where_the_bounds_are_one() -> None:
+    world = World(targets=[], policy=replace(POLICY, target=Bounds(2, 2)))
     world.run(300, chat(0), blind)
     assert set(world.counts()) == {0}
     assert world.reasons("target") == {"ScalingDisabled"}
