@@ -21,6 +21,7 @@ from outrider_operator.autoscaling.findings import findings
 from outrider_operator.autoscaling.history import History
 from outrider_operator.autoscaling.observe import Seen
 from outrider_operator.autoscaling.pages import NoPage, Pages
+from outrider_operator.autoscaling.remember import with_other_models
 from outrider_operator.autoscaling.report import Change, advised, change, entries, said
 from outrider_operator.autoscaling.steps import Steps, replicas_of, steps, wanted
 from outrider_operator.kube.client import Kube
@@ -40,6 +41,7 @@ class Followed:
     """What is remembered of a model from tick to tick.
 
     told_off_s: since when the targets are told not to speculate; None while they may. words: of a refused draft.
+    models: as last asked for; None before the first look.
     """
 
     key: Key
@@ -47,6 +49,7 @@ class Followed:
     columns_at_s: float = -math.inf
     told_off_s: float | None = None
     words: str = ""
+    models: tuple[str | None, ...] | None = None
 
 
 class Follower:
@@ -91,6 +94,9 @@ class Follower:
     ) -> list[Change]:
         """What was changed, or in mode Advisory would have been. told: what was changed before."""
         key, observation = key_of(model), seen.observation
+        if known.models not in (None, asked.models):
+            known.history = with_other_models(known.history, now_s)
+        known.models = asked.models
         if observation.speculating:
             known.told_off_s = None
         elif known.told_off_s is None:

@@ -43,6 +43,11 @@ def initial(speculating: bool, now_s: float) -> GateState:
     return GateState(speculating, now_s, speculating, FIRST_BACKOFF_S)
 
 
+def reopened(state: GateState, now_s: float) -> GateState:
+    """With another model: what the old one earned is no reason not to try it at once."""
+    return _opened(state, FIRST_BACKOFF_S, now_s)
+
+
 def judged(state: GateState, evidence: Evidence, policy: Policy, now_s: float) -> tuple[GateState, Reason]:
     """Opens or closes the gate, or leaves it, and says why."""
     if policy.always:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from outrider_operator.autoscaling.behavior import recent_changes
 from outrider_operator.autoscaling.demand import sampled
+from outrider_operator.autoscaling.gate import reopened
 from outrider_operator.autoscaling.history import History, Known, Recommended, RoleHistory, Scaled, Starts
 from outrider_operator.autoscaling.observation import Observation, Pods, Signals
 
@@ -32,6 +33,11 @@ def remembered(history: History, observation: Observation, now_s: float) -> Hist
         seen_since_s=history.seen_since_s if unbroken else now_s,
         seen_s=now_s,
     )
+
+
+def with_other_models(history: History, now_s: float) -> History:
+    """What another target or draft takes and earns is not what the last one did; what clients ask is."""
+    return replace(history, known=Known(), gate=history.gate and reopened(history.gate, now_s))
 
 
 def _role(past: RoleHistory, pods: Pods, now_s: float) -> RoleHistory:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from outrider_operator.autoscaling import follow, timing
 from outrider_operator.autoscaling.decision import Decision, Reason
-from outrider_operator.autoscaling.history import History
+from outrider_operator.autoscaling.history import GateState, History, Known
 from outrider_operator.autoscaling.loop import Loop
 from outrider_operator.autoscaling.observation import Observation
 from outrider_operator.autoscaling.pods import SeenPod
@@ -80,6 +80,8 @@ class Rig:
         self.now_s = 1000.0
         self.decision = Decision(1, 1, True, ())
         self.seen: list[Observation] = []
+        self.history = History(0.0)  # as the last decision found it
+        self.leaves: History | None = None  # as it leaves it; None: as it was
         monkeypatch.setattr(follow, "decide", self._decide)
         self.registry = CollectorRegistry()
         self.metrics = ScalingMetrics(self.registry)
@@ -105,7 +107,8 @@ class Rig:
 
     def _decide(self, seen: Observation, _policy: Policy, history: History, _now_s: float) -> tuple[Decision, History]:
         self.seen.append(seen)
-        return self.decision, history
+        self.history = history
+        return self.decision, self.leaves or history
 
     def follow_pods(self) -> None:
         """There is a ready pod for each that is wanted."""
@@ -328,6 +331,36 @@ def test_what_was_turned_off_is_turned_on_when_it_is_not_for_the_operator_to_say
     model.tick()
     assert model.cluster.kube.objects[CONTROL]["data"] == {"speculation": "on"}
     assert "speculating" not in model.status
+
+
+@pytest.mark.parametrize(
+    ("change", "forgets"),
+    [
+        pytest.param({"draft": {"model": {"uri": "hf://org/better"}}}, True, id="another draft"),
+        pytest.param({"draft": {"quantization": "int8"}}, True, id="the draft in 8 bits"),
+        pytest.param({"target": {"model": {"uri": "hf://org/bigger"}}}, True, id="another target"),
+        pytest.param({"target": {"maxNumSeqs": 4}}, False, id="the same models"),
+    ],
+)
+def test_what_a_draft_earned_says_nothing_of_another_model(rig: Make, change: Object, forgets: bool) -> None:
+    model = rig(BOTH)
+    closed = GateState(open=False, since_s=0.0, told=False, backoff_s=3600.0, flips=(0.0,))
+    known = Known(path_acceptance=(0.02,))
+    model.leaves = History(0.0, gate=closed, known=known)
+    model.tick()
+    model.tick()
+    assert model.history.gate == closed
+
+    def edit(spec: Object) -> None:
+        for role, fields in change.items():
+            spec[role].update(fields)
+
+    model.cluster.edit(edit)
+    model.cluster.settle()
+    model.tick()
+    assert model.history.gate is not None
+    assert (model.history.gate.open, model.history.known == Known()) == (forgets, forgets)
+    assert model.history.gate.flips == (0.0,), "how often it changed within the hour still counts"
 
 
 def test_a_paused_model_is_measured_and_left_alone(rig: Make) -> None:

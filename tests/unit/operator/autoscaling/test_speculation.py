@@ -11,6 +11,7 @@ from outrider_operator.autoscaling.gate import FIRST_BACKOFF_S, STABLE_S
 from outrider_operator.autoscaling.history import History
 from outrider_operator.autoscaling.observation import DraftTime, Observation, Pods
 from outrider_operator.autoscaling.policy import Behavior, Bounds, Rate, Rules
+from outrider_operator.autoscaling.remember import with_other_models
 from unit.operator.autoscaling.world import ACCEPTED, POLICY, TICK_S, World, chat, observation, signals
 
 AT_ONCE = Behavior(down=Rules(0.0, Behavior().down.rates))
@@ -111,6 +112,20 @@ def test_drafts_that_went_to_none_come_back_where_behavior_has_per_cents_only() 
     world.accepted = ACCEPTED
     world.run(FIRST_BACKOFF_S + 300, chat(3))
     assert (world.told, draft_counts(world)[-1]) == (True, 1)
+
+
+def test_a_new_draft_model_is_tried_at_once_however_long_the_old_one_s_backoff_is() -> None:
+    world = World(policy=EAGER, accepted=WORTHLESS)
+    world.run(STABLE_S + 120, chat(3))
+    assert not world.told
+    world.accepted = ACCEPTED
+    world.history = with_other_models(world.history, world.now_s)
+    began_s = world.now_s
+    world.run(STABLE_S + 120, chat(3))
+    assert draft_counts(world)[-1] == 1
+    assert world.told
+    told_s = next(at_s for at_s, _, decision in world.seen if at_s >= began_s and decision.speculate)
+    assert told_s - began_s <= world.draft_start_s + TICK_S
 
 
 def test_a_draft_that_is_never_ready_is_never_asked_and_nothing_flips() -> None:
