@@ -19,15 +19,17 @@ from support.inprocess import target_step
 from support.pair import random_llama
 from support.tiny import tiny_tokenizer
 
-RUNNER = ModelRunner(random_llama(2))
 TOKENIZER = tiny_tokenizer()
 CONTEXT = 128
+LOAD = ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc")
 
 
 class Running:
     """An engine with what a test wants to look at."""
 
-    def __init__(self, max_num_seqs: int = 4, runner: ModelRunner = RUNNER, max_open_requests: int = 64) -> None:
+    def __init__(self, max_num_seqs: int = 4, runner: ModelRunner | None = None, max_open_requests: int = 64) -> None:
+        # Each has a pool of its own: what one was stopped amid keeps its blocks.
+        runner = runner or ModelRunner(random_llama(2))
         self.registry = CollectorRegistry()
         self.failures: list[bool] = []
         self.step: TargetStep = target_step(runner, SpeculationPolicy(), max_num_seqs=max_num_seqs)
@@ -53,9 +55,11 @@ class Running:
         return self.registry.get_sample_value(f"outrider_{name}", {"model_name": "R", **labels}) or 0.0
 
     async def until_idle(self) -> None:
+        """Until no sequence is left and the metrics of the step after which none was are there, all of them."""
         async with asyncio.timeout(20):
-            while self.metric("num_requests_running") or self.metric("num_requests_waiting"):  # noqa: ASYNC110
+            while not self.step.scheduler.idle or any(map(self.metric, LOAD)):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
+            await asyncio.sleep(0)  # what the engine's thread has handed over is taken
 
 
 @pytest.fixture
