@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from tokenizers.decoders import DecodeStream
 from transformers import PreTrainedTokenizerBase
 
-# A character has four bytes, and so four tokens at most; another may have been begun before it and left. Held without
-# bound, what never becomes a character would be decoded whole at every token, as would tokens without text: 16,000 of
-# them took half a minute.
+# What may have begun a character: it has four bytes, and so four tokens at most.
+BEGUN_TOKENS = 3
+# Held without bound, what never becomes a character would be decoded whole at every token: 16,000 took two minutes.
 PENDING_TOKENS = 8
 
 
@@ -21,9 +22,10 @@ class Detokenizer:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str] = ()) -> None:
         # The Rust tokenizer under transformers' own: its DecodeStream never splits a character.
         self._backend = tokenizer.backend_tokenizer
+        self._without_text = special_tokens(tokenizer)
         self._stream = DecodeStream([], skip_special_tokens=True)
         self._pending: list[int] = []  # tokens whose text has not come yet
-        self._behind: list[int] = []  # the last whose text has
+        self._behind: list[int] = []  # those whose text came last
         self._stop = tuple(stop)
         self._held = ""
         self.stopped = False
@@ -32,7 +34,17 @@ class Detokenizer:
         """Text that is certain after this token. Sets `stopped` when a stop string is complete: the text ends
         before it.
         """
-        piece = self._piece(token)
+        return self._certain(self._piece(token))
+
+    def flush(self) -> str:
+        """At the end: what was held back for a stop string that did not come, and for a character. May set `stopped`,
+        as `feed`.
+        """
+        text = self._certain(self._given_up(len(self._pending)))
+        held, self._held = self._held, ""
+        return text + held
+
+    def _certain(self, piece: str) -> str:
         if not piece:
             return ""
         text = self._held + piece
@@ -45,35 +57,33 @@ class Detokenizer:
         self._held = text[len(text) - hold :]
         return text[: len(text) - hold]
 
-    def flush(self) -> str:
-        """What was held back for a stop string that did not come, and for a character."""
-        held, self._held = self._held + self._pending_text(), ""
-        return held
-
     def _piece(self, token: int) -> str:
         """The text that `token` completes."""
+        if token in self._without_text:
+            return ""
         self._pending.append(token)
         try:
             piece = self._stream.step(self._backend, token)
         except Exception:  # tokenizers raises nothing narrower
             # Of tokens that stand for a byte each, one that is no character also spoils the one before, which had come
             # already ("Invalid prefix encountered"): what has come stays, and the stream begins anew behind it.
-            return self._pending_text()
-        if piece is None and len(self._pending) >= PENDING_TOKENS:
-            return self._pending_text()
+            return self._given_up(len(self._pending))
         if piece:
-            self._pending, self._behind = [], [token]
-        return piece or ""
+            self._behind, self._pending = self._pending, []
+            return piece
+        if len(self._pending) >= PENDING_TOKENS:
+            return self._given_up(len(self._pending) - BEGUN_TOKENS)
+        return ""
 
-    def _pending_text(self) -> str:
-        """The text of what is pending as it is; a new stream goes on behind it."""
-        text = str(self._backend.decode(self._pending, skip_special_tokens=True))
+    def _given_up(self, count: int) -> str:
+        """The text of the first `count` tokens that are pending, as it is; a new stream goes on behind them."""
+        tokens, rest = self._pending[:count], self._pending[count:]
+        text = str(self._backend.decode(tokens, skip_special_tokens=True))
         # Behind nothing some decoders drop a space; behind a lone byte its text would come once more.
         if text and not text.endswith("\N{REPLACEMENT CHARACTER}"):
-            self._behind = self._pending[-1:]
-        self._pending = []
-        self._stream = DecodeStream(self._behind, skip_special_tokens=True)
-        return text
+            self._behind = tokens
+        self._stream, self._pending = DecodeStream(self._behind, skip_special_tokens=True), []
+        return text + "".join(map(self._piece, rest))
 
     def _may_begin_stop(self, text: str) -> int:
         """Length of the longest end of `text` with which a stop string begins."""
@@ -82,3 +92,12 @@ class Detokenizer:
             if any(stop.startswith(text[-length:]) for stop in self._stop):
                 return length
         return 0
+
+
+@lru_cache(maxsize=4)
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Those without a text. A stream would keep them until a text comes, and decode all at every token: 16,000 took
+    half a minute.
+    """
+    added = tokenizer.backend_tokenizer.get_added_tokens_decoder()
+    return frozenset(index for index, token in added.items() if token.special)

@@ -104,6 +104,8 @@ class Sequence:
                 break
         if self.finish_reason is not None:
             text.append(self.detokenizer.flush())
+            if self.detokenizer.stopped:
+                self.finish_reason = "stop"
         tokens = tuple(choice.token for choice in taken)
         if self._history is not None:
             self._history.extend(tokens)

@@ -101,6 +101,44 @@ def test_bytes_that_never_become_a_character_are_not_held_for_ever() -> None:
     assert max(map(len, pieces)) < 20
 
 
+@pytest.mark.parametrize("tokenizer", [TOKENIZER, BYTES], ids=["byte level", "byte fallback"])
+@pytest.mark.parametrize("silent", range(12))
+@pytest.mark.parametrize("lone", range(12))
+def test_a_character_is_whole_whatever_came_before_and_amid_it(
+    tokenizer: PreTrainedTokenizerFast, silent: int, lone: int
+) -> None:
+    emoji = tokenizer.encode("😀", add_special_tokens=False)
+    special = next(iter(tokenizer.get_added_vocab().values()))
+    rest = tokenizer.encode("b", add_special_tokens=False)
+    detokenizer = Detokenizer(tokenizer)
+    tokens = [
+        *rest,
+        *emoji,
+        *[special] * silent,
+        *emoji[:1] * lone,
+        *rest,
+        *emoji[:2],
+        *[special] * silent,
+        *emoji[2:],
+        *rest,
+    ]
+    text = "".join(map(detokenizer.feed, tokens)) + detokenizer.flush()
+    assert text == "b😀" + "�" * lone + "b😀b"
+
+
+@pytest.mark.parametrize("lone", range(5))
+def test_bytes_that_are_no_character_spoil_none_that_begins_behind_them(lone: int) -> None:
+    emoji = TOKENIZER.encode("😀", add_special_tokens=False)
+    detokenizer = Detokenizer(TOKENIZER)
+    assert "".join(map(detokenizer.feed, [*emoji[:1] * (5 + lone), *emoji])) == "�" * (5 + lone) + "😀"
+
+
+def test_a_stop_string_that_half_a_character_completes_is_not_shown() -> None:
+    detokenizer = Detokenizer(BYTES, ("a�",))
+    assert [detokenizer.feed(BYTES.get_vocab()[token]) for token in ("b", "a", "<0xF0>")] == ["b", "", ""]
+    assert (detokenizer.flush(), detokenizer.stopped) == ("", True)
+
+
 def test_behind_any_number_of_tokens_without_text_a_word_keeps_its_space() -> None:
     for count in range(20):
         assert "".join(spoken("▁Hello", *["<s>"] * count, "▁world")) == "Hello world"

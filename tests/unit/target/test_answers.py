@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from outrider_serving.engine.detokenizer import Detokenizer
 from outrider_serving.engine.request import Delta, SamplingParams
+from outrider_serving.engine.sampler import Choice
 from outrider_serving.target import step as step_module
 from outrider_serving.target.choosing import at_once
 from outrider_serving.target.speculation import SpeculationPolicy
 from outrider_serving.target.step import TargetStep
 from support.inprocess import HandCarried, draft_engine, generate, sequence_of, shape_of, target_step
 from support.pair import VOCABULARY, random_pair
+from support.tiny import byte_fallback_tokenizer
 
 PAIR = random_pair(0.1)
 PROMPT = [5, 6, 7, 8, 5, 6]
@@ -49,6 +52,16 @@ def test_log_probabilities_are_the_models_own_and_the_same_with_a_draft(temperat
     unpenalised = SamplingParams(max_tokens=30, temperature=temperature, seed=2, logprobs=3)
     # The first token's penalties are none yet.
     assert deltas_of(drafted(), unpenalised)[0].logprobs == fast[0].logprobs
+
+
+def test_an_answer_whose_last_half_character_completes_a_stop_string_ends_by_it() -> None:
+    tokenizer = byte_fallback_tokenizer()
+    said: list[Delta] = []
+    sampling = SamplingParams(max_tokens=2, stop=("a\N{REPLACEMENT CHARACTER}",))
+    sequence = sequence_of(target_step(PAIR.target, OFF), PROMPT, sampling, said.append)
+    sequence.detokenizer = Detokenizer(tokenizer, sampling.stop)
+    sequence.append(tuple(Choice(tokenizer.get_vocab()[token]) for token in ("a", "<0xF0>")))
+    assert [(delta.text, delta.finish_reason) for delta in said] == [("", "stop")]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
