@@ -39,10 +39,10 @@ class PrefillPace:
         Trees come on top: what they make of the step is theirs to pay for, and no prompt is read later for them.
         """
         budget = self._max_batched_tokens - decoding
-        if budget <= 0:  # as many streams as tokens allowed: the prompt would wait for the end of one
-            return BLOCK_TOKENS
-        if not decoding or budget <= BLOCK_TOKENS:
+        if not decoding:
             return budget
+        if budget <= BLOCK_TOKENS:  # also where there are as many streams as tokens allowed: a prompt is to go on
+            return BLOCK_TOKENS
         added = np.arange(BLOCK_TOKENS, budget + 1, dtype=np.float64)
         seconds = self._pace * self._predict(decoding + added, decoding + 1)
         plain_s = float(self._predict(np.array([decoding], dtype=np.float64), decoding)[0])
