@@ -8,8 +8,8 @@ from outrider_serving.protocol.identity import Identity
 
 # An Open of a million tokens is 3 MB; gRPC's own limit on what is received is 4 MB.
 MAX_MESSAGE_BYTES = 64 << 20
-# Trees of 512 nodes for 256 sequences are 2 MB. One message of 32 MB kept a target's event loop for 22 s.
-MAX_DRAFT_MESSAGE_BYTES = 4 << 20
+# Trees of 512 nodes for 1024 sequences are 4.6 MB. One message of 32 MB kept a target's event loop for 22 s.
+MAX_DRAFT_MESSAGE_BYTES = 8 << 20
 # A peer whose machine is gone is noticed after 15 s, by either end.
 KEEPALIVE_MS = 10_000
 KEEPALIVE_TIMEOUT_MS = 5_000
