@@ -56,7 +56,7 @@ def _without_exception(_logger: object, _method: str, event: structlog.typing.Ev
     if error is None:
         return event
     # asyncio adds lines to it that hold the exception once more, as a task shows it.
-    event["event"] = next(iter(str(event["event"]).splitlines()), "")
+    event["event"] = next(iter(str(event["event"]).strip().splitlines()), "")
     return {**event, **failure(error)}
 
 

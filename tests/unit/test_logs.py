@@ -30,6 +30,12 @@ try:
 except RuntimeError:
     logging.getLogger("library").error("engine failed", exc_info=True)
 """
+BY_A_LIBRARY_BELOW_AN_EMPTY_LINE = """
+try:
+    fails()
+except RuntimeError:
+    logging.getLogger("library").error("\\nengine failed\\n", exc_info=True)
+"""
 BY_A_LIBRARY_LATER = """
 try:
     fails()
@@ -58,8 +64,8 @@ def logged(program: str) -> str:
 
 @pytest.mark.parametrize(
     "program",
-    [BY_STRUCTLOG, BY_A_LIBRARY, BY_A_LIBRARY_LATER, BY_ASYNCIO],
-    ids=["ours", "library", "library, later", "asyncio"],
+    [BY_STRUCTLOG, BY_A_LIBRARY, BY_A_LIBRARY_BELOW_AN_EMPTY_LINE, BY_A_LIBRARY_LATER, BY_ASYNCIO],
+    ids=["ours", "library", "library, empty line", "library, later", "asyncio"],
 )
 def test_an_exception_is_logged_by_kind_and_place_and_not_by_what_it_says(program: str) -> None:
     written = logged(program)
