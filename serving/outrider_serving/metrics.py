@@ -227,8 +227,9 @@ class RequestTimer:
         if finish_reason is not None:
             self._metrics.ended(finish_reason, now_s - self._arrived_s)
 
-    def cancelled(self) -> None:
-        self._metrics.ended("cancelled", time.perf_counter() - self._arrived_s)
+    def ended(self, outcome: str) -> None:
+        """Before its answer's end."""
+        self._metrics.ended(outcome, time.perf_counter() - self._arrived_s)
 
 
 class LevelFigures(Protocol):

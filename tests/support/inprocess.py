@@ -112,7 +112,7 @@ def sequence_of(
         vocabulary_size=step._runner.vocabulary_size,
         max_model_len_tokens=context_tokens,
         emit=emit,
-        abort=lambda: None,
+        abort=lambda _: None,
         calibration=step.speculation.calibration(request),
         ngrams=NGramIndex(),
     )

@@ -28,6 +28,8 @@ from outrider_serving.target.step import TargetStep
 
 log = structlog.get_logger()
 
+Arrive = Callable[[Delta | Exception], None]
+
 IDLE_POLL_S = 0.5
 
 
@@ -143,12 +145,12 @@ class TargetEngine:
 
     async def _deltas(self, number: int, request: Request) -> AsyncGenerator[Delta, None]:
         """The deltas of a request that was taken in."""
-        deltas: asyncio.Queue[Delta | None] = asyncio.Queue()
+        deltas: asyncio.Queue[Delta | Exception] = asyncio.Queue()
         loop = asyncio.get_running_loop()
         timer = self._metrics.start_request()
 
-        def arrive(delta: Delta | None) -> None:
-            if delta is None or delta.finish_reason is not None:
+        def arrive(delta: Delta | Exception) -> None:
+            if isinstance(delta, Exception) or delta.finish_reason is not None:
                 # Not when it has been read: a client that does not read would keep others out of an idle engine.
                 self._leave(number)
             deltas.put_nowait(delta)
@@ -157,7 +159,7 @@ class TargetEngine:
             number,
             request,
             emit=lambda delta: self._emit(delta, timer, loop, arrive),
-            abort=lambda: _hand_over(loop, arrive, None),
+            abort=lambda error: _hand_over(loop, arrive, error),
         )
         self._inbox.put(sequence)
         # Put first, looked after: what the ending thread did not see in its inbox, sees that it has ended.
@@ -167,27 +169,27 @@ class TargetEngine:
         try:
             while not finished:
                 delta = await deltas.get()
-                if delta is None:
-                    raise EngineStopped("the engine stopped; send the request again")
+                if isinstance(delta, Exception):
+                    raise delta
                 finished = delta.finish_reason is not None
                 yield delta
         finally:
             if not finished:
                 sequence.cancelled = True
-                timer.cancelled()
+                timer.ended("failed" if sequence.failed else "cancelled")
 
     @staticmethod
     def _emit(
         delta: Delta,
         timer: RequestTimer,
         loop: asyncio.AbstractEventLoop,
-        arrive: Callable[[Delta | None], None],
+        arrive: Arrive,
     ) -> None:
         timer.delta(len(delta.tokens), delta.finish_reason)
         _hand_over(loop, arrive, delta)
 
     def _sequence(
-        self, number: int, request: Request, emit: Callable[[Delta], None], abort: Callable[[], None]
+        self, number: int, request: Request, emit: Callable[[Delta], None], abort: Callable[[Exception], None]
     ) -> Sequence:
         return Sequence(
             id=number,
@@ -223,7 +225,7 @@ class TargetEngine:
             self._ended.set()
             self._take_in(wait=False)
             for sequence in [*scheduler.running, *scheduler.waiting]:
-                sequence.abort()
+                sequence.abort(EngineStopped("the engine stopped; send the request again"))
 
     def _take_in(self, wait: bool) -> None:
         """Everything that has arrived; `wait` for something when nothing runs."""
@@ -237,7 +239,7 @@ class TargetEngine:
             return
 
 
-def _hand_over(loop: asyncio.AbstractEventLoop, arrive: Callable[[Delta | None], None], delta: Delta | None) -> None:
+def _hand_over(loop: asyncio.AbstractEventLoop, arrive: Arrive, delta: Delta | Exception) -> None:
     """From the engine's thread. The loop may have closed while the process ends."""
     if not loop.is_closed():
         loop.call_soon_threadsafe(arrive, delta)

@@ -30,13 +30,14 @@ class Sequence:
     vocabulary_size: int
     max_model_len_tokens: int
     emit: Callable[[Delta], None]
-    abort: Callable[[], None]
+    abort: Callable[[Exception], None]
     calibration: Calibration
     ngrams: NGramIndex
     prefill_s: float = 0.0
     tokens: list[int] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     cancelled: bool = False
+    failed: bool = False
 
     def __post_init__(self) -> None:
         self.tokens = list(self.request.prompt_tokens)
@@ -69,7 +70,12 @@ class Sequence:
 
     @property
     def finished(self) -> bool:
-        return self.finish_reason is not None or self.cancelled
+        return self.finish_reason is not None or self.cancelled or self.failed
+
+    def fail(self, error: Exception) -> None:
+        """Ends here, and the client is told; the others go on."""
+        self.failed = True
+        self.abort(error)
 
     def place(self, path: tuple[int, ...], children: tuple[int, ...], tolerance: float) -> Place:
         """Where the token after those of a tree's `path` is chosen; the tree holds `children` there."""

@@ -16,6 +16,9 @@ from outrider_serving.target.sequence import Sequence
 from outrider_serving.target.speculation import Speculation, proposals
 from outrider_serving.target.verify import Walk, verify
 
+# Of that many without one that goes on, the fault is no request's: memory, or a library.
+FAILURES_IN_A_ROW = 8
+
 
 @dataclass
 class StepReport:
@@ -65,9 +68,10 @@ class TargetStep:
         self._runner = runner
         self._clock = clock
         self._pace = PrefillPace(speculation.step_time.predict, scheduler.max_batched_tokens)
+        self._failures_in_a_row = 0
 
     def step(self) -> StepReport | None:
-        """None when there is nothing to do."""
+        """None when there is nothing to do. Raises what the forward does, which is every sequence's failure."""
         started = self._clock()
         self._drop_finished()
         preempted = self.scheduler.make_room()
@@ -112,7 +116,7 @@ class TargetStep:
             sequence.prefill_s += work_s * len(rows) / all_rows
         if prefilling and decoding:
             self._pace.observe(all_rows, len(decoding) + len(prefilling), work_s)
-        if decoding:
+        if decoding and len(decoding) == report.decoded_sequences:  # of a step that one failed in less is known
             alone_s = None if prefilling else work_s
             self.speculation.learn(decoding, drafting, report.draft_tokens, report.decoded_tokens, alone_s)
         self._drop_finished()
@@ -126,8 +130,18 @@ class TargetStep:
         accepted path.
         """
         first_node_row = sequence.kv.length - len(tree)
-        walk = verify(tree, choose)
-        taken = sequence.append(walk.choices)
+        try:
+            walk = verify(tree, choose)
+            taken = sequence.append(walk.choices)
+        except Exception as error:
+            # Of its own sampling or text: one request would end those of all others, and again wherever it is retried.
+            self._failures_in_a_row += 1
+            if self._failures_in_a_row >= FAILURES_IN_A_ROW:
+                raise
+            sequence.fail(error)
+            sequence.kv.compact(first_node_row, [])  # the tree's rows are no prefix for another
+            return
+        self._failures_in_a_row = 0
         sequence.kv.compact(first_node_row, [first_node_row + node for node in walk.path])
         if report is not None:
             self._record(sequence, tree, walk, len(taken), report)

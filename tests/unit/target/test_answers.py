@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 from outrider_serving.engine.detokenizer import Detokenizer
+from outrider_serving.engine.kv_pool import BLOCK_TOKENS
 from outrider_serving.engine.request import Delta, SamplingParams
 from outrider_serving.engine.sampler import Choice
 from outrider_serving.target import step as step_module
 from outrider_serving.target.choosing import at_once
+from outrider_serving.target.sequence import Sequence
 from outrider_serving.target.speculation import SpeculationPolicy
 from outrider_serving.target.step import TargetStep
 from support.inprocess import HandCarried, draft_engine, generate, sequence_of, shape_of, target_step
@@ -24,9 +26,9 @@ def drafted() -> TargetStep:
     return target_step(PAIR.target, ALWAYS, HandCarried(draft_engine(PAIR.draft), shape_of(ALWAYS), VOCABULARY))
 
 
-def deltas_of(step: TargetStep, sampling: SamplingParams) -> list[Delta]:
+def deltas_of(step: TargetStep, sampling: SamplingParams, prompt: list[int] = PROMPT) -> list[Delta]:
     said: list[Delta] = []
-    step.scheduler.add(sequence_of(step, PROMPT, sampling, said.append))
+    step.scheduler.add(sequence_of(step, prompt, sampling, said.append))
     while step.step() is not None:
         pass
     return said
@@ -62,6 +64,46 @@ def test_an_answer_whose_last_half_character_completes_a_stop_string_ends_by_it(
     sequence.detokenizer = Detokenizer(tokenizer, sampling.stop)
     sequence.append(tuple(Choice(tokenizer.get_vocab()[token]) for token in ("a", "<0xF0>")))
     assert [(delta.text, delta.finish_reason) for delta in said] == [("", "stop")]
+
+
+def fail_beyond(broken: pytest.MonkeyPatch, length: int) -> None:
+    """Every sequence fails at its first token beyond `length`, which is told still."""
+    append = Sequence.append
+
+    def fails(sequence: Sequence, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
+        taken = append(sequence, choices)
+        if len(sequence.tokens) > length:
+            raise RuntimeError
+        return taken
+
+    broken.setattr(Sequence, "append", fails)
+
+
+def test_what_a_sequence_that_failed_leaves_is_no_prefix_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fails as soon as its tokens fill a block, by a tree whose accepted nodes are not the first ones."""
+    step, elsewhere = drafted(), target_step(random_pair(0.1).target, OFF)
+    sampling = SamplingParams(max_tokens=20, temperature=0.0, logprobs=1)
+    for length in range(4, 14):
+        prompt = list(range(length))
+        with monkeypatch.context() as broken:
+            fail_beyond(broken, BLOCK_TOKENS)
+            deltas = deltas_of(step, sampling, prompt)
+        assert deltas[-1].finish_reason is None
+        known = [*prompt, *(token for delta in deltas for token in delta.tokens)]
+        likelihoods = [
+            [entry.logprob for delta in deltas_of(one, sampling, known) for entry in delta.logprobs]
+            for one in (step, elsewhere)
+        ]
+        assert likelihoods[0] == pytest.approx(likelihoods[1], abs=1e-4)
+
+
+def test_steps_in_which_all_fail_say_nothing_of_what_a_draft_brings(monkeypatch: pytest.MonkeyPatch) -> None:
+    step, sampling = drafted(), SamplingParams(max_tokens=20, temperature=0.0)
+    with monkeypatch.context() as broken:
+        fail_beyond(broken, len(PROMPT) + 1)  # the first token, by which the next sequence's failure is none in a row
+        for _ in range(40):
+            assert sum(len(delta.tokens) for delta in deltas_of(step, sampling)) < 20
+    assert [token for delta in deltas_of(step, sampling) for token in delta.tokens] == answer(sampling)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

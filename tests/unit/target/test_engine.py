@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.request import Delta, QueueFull, Request, RequestError, SamplingParams
+from outrider_serving.engine.sampler import Choice
 from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import TargetMetrics
 from outrider_serving.target.engine import EngineStopped, TargetEngine
 from outrider_serving.target.queue import CompletionRate
+from outrider_serving.target.sequence import Sequence
 from outrider_serving.target.speculation import SpeculationPolicy
-from outrider_serving.target.step import TargetStep
+from outrider_serving.target.step import FAILURES_IN_A_ROW, StepReport, TargetStep
 from prometheus_client import CollectorRegistry
 from support.inprocess import target_step
 from support.pair import random_llama
@@ -21,6 +24,7 @@ from support.tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
 CONTEXT = 128
+POISON = 77
 LOAD = ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc")
 
 
@@ -44,7 +48,24 @@ class Running:
             max_open_requests=max_open_requests,
             on_failure=lambda: self.failures.append(True),
         )
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+        self._step, self.step.step = self.step.step, self._held  # type: ignore[method-assign]
         self.engine.start(EngineThread())
+
+    def _held(self) -> StepReport | None:
+        """A step; after one with a first token the next waits while a test looks at what has begun."""
+        report = self._step()
+        if report is not None and report.first_tokens:
+            assert self.goes_on.wait(20)
+        return report
+
+    async def begun(self, asked: Request) -> AsyncIterator[Delta]:
+        """An answer whose first token has come, and no more until `goes_on` is set."""
+        self.goes_on.clear()
+        answer = self.engine.generate(asked)
+        await anext(answer)
+        return answer
 
     async def tokens(self, prompt: list[int], max_tokens: int = 20) -> list[int]:
         deltas = [delta async for delta in self.engine.generate(request(prompt, max_tokens))]
@@ -97,29 +118,30 @@ async def test_a_request_beyond_those_that_may_wait_is_refused_and_the_others_ar
 
 async def test_an_answer_that_nobody_reads_keeps_no_place_once_it_is_made() -> None:
     running = Running(max_num_seqs=1, max_open_requests=1)
-    unread = running.engine.generate(request([1, 2, 3]))
     try:
-        await anext(unread)
+        unread = await running.begun(request([1, 2, 3]))
         with pytest.raises(QueueFull):
             await running.tokens([9])
+        running.goes_on.set()
         await running.until_idle()
         assert await running.tokens([9])
-        other = running.engine.generate(request([5], max_tokens=100))
-        await anext(other)
+        other = await running.begun(request([5]))
         assert [delta async for delta in unread][-1].finish_reason == "length"
         with pytest.raises(QueueFull):  # what is read at last gives no place back a second time
             await running.tokens([7])
+        running.goes_on.set()
         await other.aclose()  # type: ignore[attr-defined]
     finally:
         running.engine.stop()
 
 
 async def test_a_request_that_is_closed_frees_its_rows_and_lets_the_others_go_on(running: Running) -> None:
-    closed = running.engine.generate(request([1, 2, 3], max_tokens=120))
-    other = asyncio.create_task(running.tokens([5, 6], max_tokens=60))
-    await anext(closed)
+    other = await running.begun(request([5, 6], max_tokens=60))
+    running.goes_on.set()
+    closed = await running.begun(request([1, 2, 3], max_tokens=120))
     await closed.aclose()  # type: ignore[attr-defined]
-    assert len(await other) == 60
+    running.goes_on.set()
+    assert sum([len(delta.tokens) async for delta in other]) == 59
     await running.until_idle()
     assert running.metric("requests_total", outcome="cancelled") == 1
     assert running.metric("kv_cache_usage_perc") == 0
@@ -158,15 +180,75 @@ async def test_a_step_that_fails_ends_every_request_and_is_reported(monkeypatch:
     def broken() -> None:
         raise RuntimeError("out of memory")
 
-    stream = one.engine.generate(request([1, 2, 3], max_tokens=100))
-    assert isinstance(await anext(stream), Delta)
+    stream = await one.begun(request([1, 2, 3]))
     monkeypatch.setattr(one.step, "step", broken)
+    one.goes_on.set()
     with pytest.raises(EngineStopped):
         async for _ in stream:
             pass
     assert one.failures == [True]
     with pytest.raises(EngineStopped):
         await anext(one.engine.generate(request([1])))
+
+
+class NoRule(RuntimeError):
+    """What a request's own sampling or text might end in."""
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A prompt's first token that fails at the third of the answer's, whoever is served beside it."""
+    append = Sequence.append
+
+    def broken(sequence: Sequence, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
+        taken = append(sequence, choices)
+        if sequence.tokens[0] == POISON and sequence.output_length >= 3:
+            raise NoRule
+        return taken
+
+    monkeypatch.setattr(Sequence, "append", broken)
+    return POISON
+
+
+async def test_a_request_that_fails_by_its_own_doing_ends_alone(running: Running, poison: int) -> None:
+    prompts = [[1, 2, 3], [40, 41], [9]]
+    expected = [await running.tokens(prompt) for prompt in prompts]
+    told: list[int] = []
+
+    async def failing() -> None:
+        async for delta in running.engine.generate(request([poison, *range(40)])):
+            told.extend(delta.tokens)
+
+    *answers, failure = await asyncio.gather(*map(running.tokens, prompts), failing(), return_exceptions=True)
+    assert isinstance(failure, NoRule)
+    assert len(told) == 3
+    assert answers == expected
+    await running.until_idle()
+    assert running.failures == []
+    assert running.metric("requests_total", outcome="failed") == 1
+    assert running.metric("requests_total", outcome="cancelled") == 0
+
+
+async def test_where_whatever_comes_fails_the_process_ends(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise NoRule
+
+    monkeypatch.setattr(Sequence, "append", broken)
+    for _ in range(FAILURES_IN_A_ROW - 1):
+        with pytest.raises(NoRule):
+            await running.tokens([1, 2, 3])
+    assert running.failures == []
+    with pytest.raises(EngineStopped):
+        await running.tokens([1, 2, 3])
+    assert running.failures == [True]
+
+
+async def test_failures_that_others_outlive_are_no_fault_of_the_process(running: Running, poison: int) -> None:
+    for _ in range(FAILURES_IN_A_ROW + 1):
+        with pytest.raises(NoRule):
+            await running.tokens([poison])
+    assert await running.tokens([9])
+    assert running.failures == []
 
 
 async def test_more_requests_than_places_wait_their_turn() -> None:
