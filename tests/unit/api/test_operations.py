@@ -9,6 +9,7 @@ import openai
 import pytest
 from outrider_serving.engine.request import QueueFull
 from structlog.testing import capture_logs
+from unit.api.log_lines import line_of
 from unit.api.scripted import CONTEXT_TOKENS, MODEL, Script, Served
 
 HELLO = {"model": MODEL, "messages": [{"role": "user", "content": "PRIVATE"}]}
@@ -115,11 +116,12 @@ def test_the_same_request_id_twice_is_two_requests_to_the_engine(served: Served,
 
 def test_a_request_is_one_line_that_names_ids_and_counts_but_no_text(http: httpx.Client) -> None:
     with capture_logs() as lines:
-        answer = http.post(
+        response = http.post(
             "/v1/chat/completions", json=HELLO, headers={"x-request-id": "r-1", "authorization": "Bearer KEY"}
-        ).json()
+        )
+        line = line_of(lines, response)
 
-    (line,) = lines
+    answer = response.json()
     assert (line["event"], line["request_id"], line["answer_id"]) == ("http_request", "r-1", answer["id"])
     assert (line["method"], line["path"], line["status"]) == ("POST", "/v1/chat/completions", 200)
     assert line["prompt_tokens"] == answer["usage"]["prompt_tokens"]
@@ -132,9 +134,8 @@ def test_a_failure_is_logged_by_place_and_kind_without_what_it_says(served: Serv
     served.generator.script = lambda _: Script(error=RuntimeError("PRIVATE"))
 
     with capture_logs() as lines:
-        http.post("/v1/chat/completions", json=HELLO)
+        line = line_of(lines, http.post("/v1/chat/completions", json=HELLO))
 
-    (line,) = lines
     assert (line["log_level"], line["status"], line["error"]) == ("error", 500, "RuntimeError")
     assert any(place.startswith("scripted.py:") for place in line["where"])
     assert "PRIVATE" not in str(line)
@@ -142,23 +143,23 @@ def test_a_failure_is_logged_by_place_and_kind_without_what_it_says(served: Serv
 
 def test_a_long_path_is_logged_shortened(http: httpx.Client) -> None:
     with capture_logs() as lines:
-        assert http.get(f"/v1/models/{'x' * 5000}").status_code == 404
+        answer = http.get(f"/v1/models/{'x' * 5000}")
+        line = line_of(lines, answer)
 
-    assert lines[0]["path"] == f"/v1/models/{'x' * 5000}"[:200]
+    assert answer.status_code == 404
+    assert line["path"] == f"/v1/models/{'x' * 5000}"[:200]
 
 
 def test_a_refusal_is_logged_with_its_code(http: httpx.Client) -> None:
     with capture_logs() as lines:
-        http.post("/v1/chat/completions", json=HELLO | {"model": "other"})
+        line = line_of(lines, http.post("/v1/chat/completions", json=HELLO | {"model": "other"}))
 
-    (line,) = lines
     assert (line["status"], line["refused"], line["log_level"]) == (404, "model_not_found", "info")
 
 
 def test_an_unknown_path_is_not_written_down(http: httpx.Client) -> None:
     with capture_logs() as lines:
-        http.get("/PRIVATE?key=KEY")
+        line = line_of(lines, http.get("/PRIVATE?key=KEY"))
 
-    (line,) = lines
     assert line["status"] == 404
     assert not any(word in str(line) for word in ("PRIVATE", "KEY"))
