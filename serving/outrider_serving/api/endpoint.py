@@ -19,7 +19,7 @@ from outrider_serving.api.logprobs import TokenTexts
 from outrider_serving.api.prompt import PromptEncoder, tokens_allowed
 from outrider_serving.api.request_log import RequestRecord, record_of
 from outrider_serving.api.stream import EventStream, Sink, WholeAnswer
-from outrider_serving.engine.request import Delta, Generator, Request
+from outrider_serving.engine.request import Delta, Generator, Request, RequestError
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,12 @@ class GenerationEndpoint(Generic[BodyT]):
             for id_, (prompt, sampling) in zip(ids, choices, strict=True)
         ]
 
+    def _named(self, error: Exception) -> Exception:
+        """What the engine refuses is the prompt, which each dialect has a name of its own for."""
+        if isinstance(error, RequestError):
+            return ApiError(str(error), param=self._dialect.prompt_param, code=error.code)
+        return error
+
     def _answer(self, record: RequestRecord) -> Answer:
         return Answer(
             id=self._answer_id(record),
@@ -130,9 +136,10 @@ class GenerationEndpoint(Generic[BodyT]):
             await while_connected(receive, generate(self._face.generator, requests, put))
         except ClientDisconnect:
             raise
-        except Exception as error:
+        except Exception as raised:
+            error = self._named(raised)
             if not sink.started:
-                raise
+                raise error from None
             record.failed(error)
             await sink.fail(as_api_error(error, record.request_id))
         else:

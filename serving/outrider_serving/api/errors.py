@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from outrider_serving.engine.request import QueueFull, RequestError
+from outrider_serving.engine.request import QueueFull
 
 INVALID_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
@@ -105,8 +105,6 @@ def as_api_error(error: Exception, request_id: str) -> ApiError:
     """What a client is told about any exception."""
     if isinstance(error, ApiError):
         return error
-    if isinstance(error, RequestError):
-        return ApiError(str(error), param=error.param, code=error.code)
     if isinstance(error, QueueFull):
         return queue_full(error.retry_after_s)
     return internal_error(request_id)

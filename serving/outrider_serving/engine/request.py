@@ -96,11 +96,10 @@ class Delta:
 
 
 class RequestError(ValueError):
-    """The request cannot be served as it is; the message names the field (`param`) and the remedy."""
+    """The prompt cannot be served as it is; the message says why and names the remedy."""
 
-    def __init__(self, message: str, param: str, code: str | None = None) -> None:
+    def __init__(self, message: str, code: str | None = None) -> None:
         super().__init__(message)
-        self.param = param
         self.code = code
 
 

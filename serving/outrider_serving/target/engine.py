@@ -105,11 +105,10 @@ class TargetEngine:
         if not length or length >= self._max_model_len_tokens:
             self._metrics.rejected()
         if not length:
-            raise RequestError("the prompt is empty; give at least one token", "prompt")
+            raise RequestError("the prompt is empty; give at least one token")
         if length >= self._max_model_len_tokens:
             raise RequestError(
                 f"the prompt has {length} tokens and the model's context {self._max_model_len_tokens}; shorten it",
-                "messages",
                 "context_length_exceeded",
             )
         if length >= self._pool_tokens:
@@ -117,7 +116,6 @@ class TargetEngine:
             raise RequestError(
                 f"the prompt has {length} tokens and the KV cache holds {self._pool_tokens}; shorten it, or raise "
                 "spec.target.kvCache.memory (--kv-cache-memory)",
-                "messages",
                 "context_length_exceeded",
             )
         self._metrics.arrived()

@@ -102,13 +102,14 @@ def test_one_prompt_that_fails_cancels_the_others(served: Served, client: openai
 
 def test_what_the_engine_refuses_of_one_prompt_is_the_clients_error(served: Served, client: openai.OpenAI) -> None:
     def refuse_second(request: Request) -> Script:
-        refusal = RequestError("too long; shorten it", "prompt")
+        refusal = RequestError("too long; shorten it")
         return Script(error=refusal) if request.prompt_tokens == (8,) else Script(silent=True)
 
     served.generator.script = refuse_second
 
-    with pytest.raises(openai.BadRequestError, match="too long; shorten it"):
+    with pytest.raises(openai.BadRequestError, match="too long; shorten it") as refused:
         client.completions.create(model=MODEL, prompt=[[7], [8]])
+    assert refused.value.param == "prompt"
 
 
 def test_only_a_text_prompt_gets_the_tokenizers_own_start() -> None:

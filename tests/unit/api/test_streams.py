@@ -72,7 +72,7 @@ def test_a_failure_before_the_first_text_has_a_status(served: Served, http: http
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_the_engine_refuses_is_the_clients_error(served: Served, http: httpx.Client, stream: bool) -> None:
-    served.generator.script = lambda _: Script(error=RequestError("no KV for it; shorten it", "messages", "kv"))
+    served.generator.script = lambda _: Script(error=RequestError("no KV for it; shorten it", "kv"))
 
     response = http.post("/v1/chat/completions", json=HELLO | {"stream": stream})
 

@@ -136,8 +136,8 @@ async def test_an_answer_that_nobody_reads_keeps_no_place_once_it_is_made() -> N
 
 
 async def test_a_request_that_is_closed_frees_its_rows_and_lets_the_others_go_on(running: Running) -> None:
-    other = await running.begun(request([5, 6], max_tokens=60))
-    running.goes_on.set()
+    other = running.engine.generate(request([5, 6], max_tokens=60))
+    await anext(other)
     closed = await running.begun(request([1, 2, 3], max_tokens=120))
     await closed.aclose()  # type: ignore[attr-defined]
     running.goes_on.set()
