@@ -77,6 +77,10 @@ class Up(Run):
         told: dict[str, Any] = json.loads((self.told / f"{name}.json").read_text())
         return told
 
+    def let_go(self, name: str) -> None:
+        """The stand-in of this name, which was to be held, becomes ready."""
+        (self.told / f"{name}.let-go").touch()
+
     def edit(self, *path: str, value: object) -> None:
         """Sets a field of the resource, or removes it where the value is None."""
         resource = yaml.safe_load(self.resource.read_text())

@@ -2,8 +2,8 @@
 
 What it is to do differently comes in the environment, as STAND_IN_TARGET or STAND_IN_DRAFT, a JSON object:
 refuse (text: exit 2 with it), crash (exit code: before it is ready), deaf (true: SIGTERM is ignored),
-child (true: starts a process of its own), link (what the target says of its draft, or
-of all), links (of each). What it was told it writes down
+child (true: starts a process of its own), held (names: those are not ready before they are let go, by a file), link
+(what the target says of its draft, or of all), links (of each). What it was told it writes down
 under its name in the run: target, draft, or of several draft-1, draft-2 …
 
 GET /name is answered with that name, GET /stream with the name twenty times, for two seconds; SIGTERM lets streams end.
@@ -63,14 +63,19 @@ def drafts_told_of() -> list[str]:
     return [address for file in files for address in Path(file).read_text().split()]
 
 
-def serve(role: str, name: str, flags: dict[str, str], wish: dict[str, object]) -> None:
+def serve(role: str, name: str, flags: dict[str, str], wish: dict[str, Any]) -> None:
     """Answers /ready, /health and /metrics; /ready only after a moment, as if a model were loading."""
     started_s = time.monotonic()
+    let_go = Path(os.environ["STAND_IN_TOLD"], f"{name}.let-go")
+
+    def loads() -> bool:
+        held = name in wish.get("held", ()) and not let_go.exists()
+        return held or time.monotonic() - started_s < 0.6
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             elapsed_s = time.monotonic() - started_s
-            status = 503 if self.path == "/ready" and elapsed_s < 0.6 else 200
+            status = 503 if self.path == "/ready" and loads() else 200
             if self.path == "/stream":
                 self.stream()
                 return

@@ -32,14 +32,16 @@ class Seen:
 
 
 @contextlib.asynccontextmanager
-async def fleet(up: Up, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Fleet, Seen]]:
-    """One to three targets and none to two drafts, one of each at first."""
+async def fleet(
+    up: Up, monkeypatch: pytest.MonkeyPatch, **wishes: dict[str, object]
+) -> AsyncIterator[tuple[Fleet, Seen]]:
+    """One to three targets and none to two drafts, one of each at first. wishes: see Up.environment."""
     up.edit("spec", "autoscaling", value={"target": {"maxReplicas": 3}, "draft": {"maxReplicas": 2}})
     monkeypatch.setattr(sys, "executable", str(up.bin / "python"))
     [model] = load(up.resource)
     private = up.folder / "private"
     private.mkdir()
-    environment = up.environment()
+    environment = up.environment(**wishes)
     seen = Seen()
     made = Fleet(plan_run(model, Machine(None, range(2), private, environment)), up.folder, environment, seen)
     made.start()
@@ -84,16 +86,31 @@ async def asked(up: Up, times: int) -> set[str]:
     return {await get(up, "/name") for _ in range(times)}
 
 
+async def begun(up: Up) -> asyncio.Task[str]:
+    """A stream on a connection of its own, whose first line has come; the task gives it whole."""
+    async with asyncio.timeout(PATIENCE_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", up.port)
+        writer.write(b"GET /stream HTTP/1.0\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        first = await reader.readline()
+
+    async def whole() -> str:
+        with contextlib.closing(writer):
+            return (first + await asyncio.wait_for(reader.read(), PATIENCE_S)).decode()
+
+    return asyncio.create_task(whole())
+
+
 async def test_a_target_is_reached_when_it_is_ready_and_ends_when_its_streams_have(
     up: Up, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with fleet(up, monkeypatch) as (made, seen):
+    async with fleet(up, monkeypatch, target={"held": ["target-2"]}) as (made, seen):
         await until(lambda: ready(made) == ["target-1", "draft-1"])
         made.scale("target", 2)
         assert await asked(up, 3) == {"target-1"}
+        up.let_go("target-2")
         await until(lambda: "target-2" in ready(made))
-        streams = [asyncio.create_task(get(up, "/stream")) for _ in range(2)]
-        await asyncio.sleep(0.3)
+        streams = [await begun(up) for _ in range(2)]
         made.scale("target", 1)
         assert await asked(up, 3) == {"target-1"}
         assert {await stream for stream in streams} == {"target-1\n" * 20, "target-2\n" * 20}
@@ -124,8 +141,7 @@ async def test_what_is_wanted_again_while_another_still_ends_is_a_new_process(
     async with fleet(up, monkeypatch) as (made, _):
         made.scale("target", 2)
         await until(lambda: len(ready(made)) == 3)
-        streams = [asyncio.create_task(get(up, "/stream")) for _ in range(2)]
-        await asyncio.sleep(0.3)
+        streams = [await begun(up) for _ in range(2)]
         made.scale("target", 1)
         made.scale("target", 2)
         assert [role.plan.name for role in made.staying("target")] == ["target-1", "target-3"]
