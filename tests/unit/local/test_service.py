@@ -63,7 +63,8 @@ async def service(*ready: Target) -> AsyncIterator[tuple[Service, int]]:
     made = Service(port)
     running = asyncio.create_task(made.run())
     made.lead_to([target.port for target in ready])
-    await a_moment()
+    if ready:
+        await until_listening(made)
     try:
         yield made, port
     finally:
@@ -71,12 +72,6 @@ async def service(*ready: Target) -> AsyncIterator[tuple[Service, int]]:
         await asyncio.gather(running, return_exceptions=True)
         for target in ready:
             target.die()
-
-
-async def a_moment() -> None:
-    """The Service listens a few turns of the loop after it has heard of a target."""
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 async def until(look: Callable[[], bool]) -> None:
@@ -87,6 +82,16 @@ async def until(look: Callable[[], bool]) -> None:
 
 async def until_closed(targets: Sequence[Target], connections: int) -> None:
     await until(lambda: sum(target.closed for target in targets) == connections)
+
+
+async def until_listening(made: Service) -> None:
+    """Soon after it has heard of its first target. A connection to find out by would count as one."""
+    await until(lambda: made._listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1)
+
+
+async def until_counted_down(made: Service, *targets: Target) -> None:
+    """The Service takes a connection that ended out of its count a little later than the target sees the end."""
+    await until(lambda: not any(made._connections[target.port] for target in targets))
 
 
 async def connect(port: int) -> tuple[bytes, Connection]:
@@ -102,24 +107,26 @@ async def three() -> list[Target]:
 
 async def test_connections_are_spread_and_then_go_where_there_are_fewest() -> None:
     targets = await three()
-    async with service(*targets) as (_, port):
+    async with service(*targets) as (made, port):
         opened = [await connect(port) for _ in range(6)]
         assert Counter(name for name, _ in opened) == {b"a": 2, b"b": 2, b"c": 2}
         for name, (_, writer) in opened:
             if name == b"b":
                 writer.close()
         await until_closed(targets[1:2], 2)
+        await until_counted_down(made, targets[1])
         assert {(await connect(port))[0] for _ in range(2)} == {b"b"}
 
 
 async def test_one_connection_after_another_goes_around() -> None:
     targets = await three()
-    async with service(*targets) as (_, port):
+    async with service(*targets) as (made, port):
         names = []
         for ended in range(1, 7):
             name, (_, writer) = await connect(port)
             writer.close()
             await until_closed(targets, ended)
+            await until_counted_down(made, *targets)
             names.append(name)
         assert sorted(names[:3]) == sorted(names[3:]) == [b"a", b"b", b"c"]
 
@@ -130,7 +137,7 @@ async def test_before_any_target_is_ready_connections_are_refused() -> None:
             await asyncio.open_connection(HOST, port)
         target = await Target(b"a").start()
         made.lead_to([target.port])
-        await a_moment()
+        await until_listening(made)
         assert (await connect(port))[0] == b"a"
         target.die()
 
