@@ -39,8 +39,9 @@ from outrider_operator.kube.kinds import POD, SPECULATIVE_MODEL, Kind
 from outrider_operator.metrics import OperatorMetrics, ScalingMetrics
 from outrider_operator.reconcile.queue import Again, WorkQueue
 from outrider_operator.reconcile.reconcile import Reconciler
-from outrider_operator.reconcile.store import Key, Store
+from outrider_operator.reconcile.store import Key, Store, spec_of
 from outrider_operator.resources.platform import Platform
+from outrider_operator.resources.pod import Object
 
 log = structlog.get_logger()
 
@@ -155,11 +156,18 @@ class Controller:
 
     async def _work(self, key: Key) -> Again | None:
         started = time.monotonic()
+        before = self._store.model(key)
         again = await self._guarded(key)
         result = "ok" if again is None else "failed" if again.failed else "waiting"
         self._metrics.reconciled(result, time.monotonic() - started)
         self._metrics.knows(len(self._store.models))
+        if again is not None and again.failed and self._changed_since(before, key):
+            return Again(0.0)  # what failed was the spec before, and the backoff is that one's
         return again
+
+    def _changed_since(self, before: Object | None, key: Key) -> bool:
+        after = self._store.model(key)
+        return before is not None and after is not None and spec_of(before) != spec_of(after)
 
     async def _guarded(self, key: Key) -> Again | None:
         """One model that nobody has thought of must not end the operator for all others."""

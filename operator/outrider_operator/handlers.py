@@ -13,7 +13,7 @@ import kopf
 
 from outrider_operator.kube.kinds import CHILDREN, HORIZONTAL_POD_AUTOSCALER, POD, SPECULATIVE_MODEL, Kind
 from outrider_operator.reconcile.queue import WorkQueue
-from outrider_operator.reconcile.store import Key, Store, key_of
+from outrider_operator.reconcile.store import Key, Store, key_of, spec_of
 from outrider_operator.resources.pod import Object
 
 # Secrets are read by name where they are needed: a watch would have every Secret of the cluster sent here.
@@ -37,8 +37,15 @@ class Watcher:
             self._store.model_gone(model)
             self._queue.forget(key_of(model))
             return
+        key = key_of(model)
+        before = self._store.model(key)
         self._store.model_seen(model)
-        self._queue.add(key_of(model))
+        if before is not None and spec_of(before) == spec_of(model):
+            # Mostly our own write of the status. One that says of a failure what it says each time in other words
+            # would else be the cause of the next failure.
+            self._queue.add_patiently(key)
+        else:
+            self._queue.add(key)
 
     def child(self, event: str | None, item: Object) -> None:
         (self._store.child_gone if event == "DELETED" else self._store.child_seen)(item)

@@ -54,6 +54,11 @@ class WorkQueue(Generic[Key]):
             heapq.heappush(self._heap, (due, self._count, key))
             self._changed.set()
 
+    def add_patiently(self, key: Key) -> None:
+        """As `add`, but what has failed stays due at the end of its backoff: nothing tells that it would go better."""
+        if key in self._running or not self.failures(key):
+            self.add(key)
+
     def failures(self, key: Key) -> int:
         """How often in a row it has failed."""
         return self._failures.get(key, 0)

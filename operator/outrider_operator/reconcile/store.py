@@ -24,6 +24,11 @@ def key_of(item: Object) -> Key:
     return Key(item["metadata"]["namespace"], item["metadata"]["name"])
 
 
+def spec_of(model: Object) -> tuple[str, int]:
+    """What tells a model's spec from any before it. A status that is written changes neither."""
+    return model["metadata"]["uid"], model["metadata"]["generation"]
+
+
 def owner_uid(item: Object) -> str | None:
     """The uid of the model that an object belongs to."""
     for owner in item["metadata"].get("ownerReferences", ()):

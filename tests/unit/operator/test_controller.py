@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import itertools
+from collections.abc import Callable
 from typing import cast
 
 import kopf
@@ -17,7 +19,7 @@ from outrider_operator.kube.errors import KubeError
 from outrider_operator.kube.kinds import Kind
 from outrider_operator.metrics import OperatorMetrics, ScalingMetrics
 from outrider_operator.reconcile import reconcile
-from outrider_operator.reconcile.queue import WorkQueue
+from outrider_operator.reconcile.queue import FIRST_BACKOFF_S, JITTER, LONGEST_BACKOFF_S, WorkQueue
 from outrider_operator.reconcile.store import Key
 from outrider_operator.resources.build import build
 from outrider_operator.resources.platform import Platform
@@ -51,6 +53,25 @@ class Term:
         there = self.kube.add(model)
         self.controller._watcher.model("ADDED", copy.deepcopy(there))
         return there
+
+    def edit(self, name: str, **target: object) -> None:
+        """Somebody applies the model with another target, and the watch tells."""
+        model = copy.deepcopy(self.kube.objects["SpeculativeModel", "chat", name])
+        model["spec"]["target"] |= target
+        there = self.kube._put(model, {"generation": model["metadata"]["generation"] + 1})
+        self.controller._watcher.model("MODIFIED", there)
+
+    def tell_of_statuses(self) -> None:
+        """From now on the watch tells of each status that is written, a moment after the answer."""
+        write = self.kube.merge_status
+
+        async def writing(item: Object, status: Object) -> Object:
+            written = await write(item, status)
+            told = copy.deepcopy(written)
+            asyncio.get_running_loop().call_later(0.02, self.controller._watcher.model, "MODIFIED", told)
+            return written
+
+        self.kube.merge_status = writing  # type: ignore[method-assign]
 
     def ready(self, name: str) -> Object:
         """What the condition Ready of a model says."""
@@ -106,6 +127,96 @@ def test_an_api_that_fails_for_long_is_told_of_every_model_that_waits_for_it() -
         assert "status" not in term.kube.objects["SpeculativeModel", "chat", "patient"]
         await term.work(120)
         assert (term.ready("patient")["reason"], term.ready("patient")["message"]) == ("Refused", "PATCH /…: try later")
+
+    virtually(scenario)
+
+
+def refusing_in_other_words_each_time(tries: list[float]) -> Callable[[str], None]:
+    """A webhook that is away: each call comes from another port. tries: when."""
+
+    def refusing(verb: str) -> None:
+        if verb == "apply":
+            tries.append(asyncio.get_running_loop().time())
+            raise KubeError(500, "InternalError", f"PATCH /…: read tcp 10.0.0.1:{40000 + len(tries)}->10.0.0.9:9443")
+
+    return refusing
+
+
+def test_a_call_that_fails_in_other_words_each_time_is_tried_as_seldom_as_in_the_same_words() -> None:
+    async def scenario() -> None:
+        term, tries = Term(), list[float]()
+        term.tell_of_statuses()
+        term.add("m")
+        await term.work(30)
+        term.kube.before = refusing_in_other_words_each_time(tries)
+        term.edit("m", dtype="float32")
+        term.kube.writes.clear()
+        await term.work(120)
+        waits = [after - before for before, after in itertools.pairwise(tries)]
+        least = [min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2**index) * (1 - JITTER) for index in range(len(waits))]
+        assert all(wait >= shortest for wait, shortest in zip(waits, least, strict=True))
+        assert len(tries) > reconcile.TOLD_AFTER + 1
+        assert [verb for verb, _ in term.kube.writes] == ["status"] * (len(tries) - reconcile.TOLD_AFTER)
+        assert term.ready("m")["message"].endswith(f":{40000 + len(tries)}->10.0.0.9:9443")
+
+    virtually(scenario)
+
+
+def test_a_spec_that_is_edited_is_tried_at_once_however_often_the_one_before_has_failed() -> None:
+    async def scenario() -> None:
+        term, tries = Term(), list[float]()
+        term.add("m")
+        await term.work(30)
+        term.kube.before = refusing_in_other_words_each_time(tries)
+        term.edit("m", dtype="float32")
+        await term.work(120)
+        failed = len(tries)
+        term.kube.before = lambda _: None
+        term.edit("m", dtype="bfloat16")
+        await term.work(1)
+        assert len(tries) == failed
+        assert term.ready("m")["reason"] != "Refused"
+
+    virtually(scenario)
+
+
+def test_a_spec_that_is_edited_while_the_one_before_fails_is_tried_at_once() -> None:
+    async def scenario() -> None:
+        term = Term()
+        term.add("m")
+        await term.work(30)
+
+        def edited_meanwhile(verb: str) -> None:
+            if verb == "apply":
+                term.kube.before = lambda _: None
+                term.edit("m", dtype="bfloat16")
+                raise KubeError(429, "TooManyRequests", "PATCH /…: try later", retry_after_s=60.0)
+
+        term.kube.before = edited_meanwhile
+        term.edit("m", dtype="float32")
+        await term.work(1)
+        assert "--dtype=bfloat16" in str(term.kube.objects["Deployment", "chat", "m-target"])
+
+    virtually(scenario)
+
+
+def test_a_status_that_somebody_clears_while_a_model_fails_is_there_again_when_it_is_tried_again() -> None:
+    async def scenario() -> None:
+        term, tries = Term(), list[float]()
+        term.tell_of_statuses()
+        term.add("m")
+        await term.work(30)
+        term.kube.before = refusing_in_other_words_each_time(tries)
+        term.edit("m", dtype="float32")
+        await term.work(120)
+        failed = len(tries)
+        cleared = copy.deepcopy(term.kube.objects["SpeculativeModel", "chat", "m"])
+        del cleared["status"]
+        term.controller._watcher.model("MODIFIED", term.kube._put(cleared, {}))
+        await term.work(1)
+        assert len(tries) == failed
+        await term.work(LONGEST_BACKOFF_S)
+        assert term.ready("m")["reason"] == "Refused"
 
     virtually(scenario)
 

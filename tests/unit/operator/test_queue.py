@@ -117,6 +117,25 @@ def test_the_server_may_ask_for_more_patience_than_the_backoff() -> None:
     virtually(scenario)
 
 
+def test_what_is_added_patiently_waits_for_the_end_of_a_backoff_and_for_nothing_else() -> None:
+    async def scenario() -> None:
+        queue: WorkQueue[str] = WorkQueue()
+        tries: list[float] = []
+
+        async def work(_: str) -> Again | None:
+            tries.append(asyncio.get_running_loop().time())
+            await asyncio.sleep(1)
+            return Again(30.0, failed=True) if len(tries) == 1 else None
+
+        queue.add_patiently("a")
+        for at_s in (5, 31.5, 40):  # in the backoff, at work, and after it went well
+            asyncio.get_running_loop().call_at(at_s, queue.add_patiently, "a")
+        await until_idle(queue, work)
+        assert tries == [0.0, 31.0, 32.0, 40.0]
+
+    virtually(scenario)
+
+
 @given(
     additions=st.lists(
         st.tuples(st.sampled_from("abcd"), st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=20
