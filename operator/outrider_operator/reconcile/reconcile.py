@@ -90,7 +90,8 @@ class Reconciler:
             return Again(error.retry_after_s or 0.0, failed=True)
 
     async def _reconcile(self, model: Object) -> Again | None:
-        if self._store.lost(model["metadata"]["uid"]) and await self._gone(model):
+        uid = model["metadata"]["uid"]
+        if (self._store.lost(uid) or self._store.disowned(uid)) and await self._gone(model):
             return None
         typed, problems = self._read(model)
         if typed is not None and typed.spec.paused:
@@ -114,14 +115,16 @@ class Reconciler:
         return Again(MISSING_S) if lacking or conflicts else None
 
     async def _gone(self, model: Object) -> bool:
-        """Whether the model has gone and no watch has told, as far as the server is asked. It is forgotten then: the
-        garbage collector would take what it owns for ever, and reconcile make it anew.
+        """Whether the model has gone or goes and no watch has told, as far as the server is asked. Then it is no longer
+        looked at: the garbage collector would take what it owns, or the owner off that (--cascade=orphan), for ever,
+        and reconcile put it back.
         """
         there = await self._kube.get(SPECULATIVE_MODEL, *key_of(model))
-        if there is not None and there["metadata"]["uid"] == model["metadata"]["uid"]:
-            return False
-        self._store.model_gone(model)
-        return True
+        if there is None or there["metadata"]["uid"] != model["metadata"]["uid"]:
+            self._store.model_gone(model)
+            return True
+        self._store.model_seen(there)
+        return "deletionTimestamp" in there["metadata"]
 
     def _read(self, model: Object) -> tuple[SpeculativeModel | None, list[str]]:
         """Once for each generation: while its pods come a model is looked at many times."""

@@ -68,6 +68,10 @@ class Store:
         """Kind and name of the model's objects that somebody else has deleted, and that are not there again."""
         return frozenset(self._lost.get(uid, ()))
 
+    def disowned(self, uid: str) -> bool:
+        """Whether somebody has taken its owner off one of the model's objects."""
+        return any(owner_uid(item) is None for item in self._owned.get(uid, {}).values())
+
     def key_of_owner(self, item: Object) -> Key | None:
         """Which model has to be looked at when this object has changed."""
         uid = owner_uid(item)

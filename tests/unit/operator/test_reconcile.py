@@ -557,6 +557,38 @@ def test_a_model_that_has_gone_unheard_is_not_made_anew(taken: str) -> None:
     assert cluster.store.models == []
 
 
+def let_go(cluster: Cluster) -> None:
+    """kubectl delete --cascade=orphan: the garbage collector has taken the owner off one of the objects."""
+    place = ("Service", "chat", "qwen-coder-target")
+    del cluster.kube.objects[place]["metadata"]["ownerReferences"]
+    cluster.store.child_seen(cluster.kube._put(cluster.kube.objects[place], {}))
+
+
+def taken_along(cluster: Cluster) -> None:
+    """kubectl delete --cascade=foreground: the garbage collector has deleted one of the objects."""
+    place = ("Service", "chat", "qwen-coder-target")
+    cluster.store.child_gone(cluster.kube.objects.pop(place))
+
+
+@pytest.mark.parametrize("garbage_collector", [let_go, taken_along])
+@pytest.mark.parametrize("still_there", [True, False])
+def test_of_a_model_that_is_deleted_unheard_no_object_is_made_anew_nor_its_owner_put_back(
+    garbage_collector: Callable[[Cluster], None], still_there: bool
+) -> None:
+    cluster = Cluster()
+    cluster.settle()
+    garbage_collector(cluster)
+    if still_there:
+        deleted = {**cluster.model["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
+        cluster.kube._put({**cluster.model, "metadata": deleted}, {})
+    else:
+        del cluster.kube.objects[cluster.place]
+    cluster.kube.writes.clear()
+    assert cluster.reconcile() is None
+    assert cluster.reconcile() is None
+    assert cluster.kube.writes == []
+
+
 def test_a_name_that_is_taken_over_by_a_new_model_is_that_ones() -> None:
     cluster = Cluster()
     cluster.settle()
