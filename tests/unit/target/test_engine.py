@@ -48,21 +48,22 @@ class Running:
             max_open_requests=max_open_requests,
             on_failure=lambda: self.failures.append(True),
         )
+        self.looked_at: Request | None = None
         self.goes_on = threading.Event()
-        self.goes_on.set()
         self._step, self.step.step = self.step.step, self._held  # type: ignore[method-assign]
         self.engine.start(EngineThread())
 
     def _held(self) -> StepReport | None:
-        """A step; after one with a first token the next waits while a test looks at what has begun."""
-        report = self._step()
-        if report is not None and report.first_tokens:
+        """A step, but not before `goes_on` is set where a test looks at what has begun."""
+        running = self.step.scheduler.running
+        if any(sequence.request is self.looked_at and sequence.output_length for sequence in running):
             assert self.goes_on.wait(20)
-        return report
+        return self._step()
 
     async def begun(self, asked: Request) -> AsyncIterator[Delta]:
         """An answer whose first token has come, and no more until `goes_on` is set."""
         self.goes_on.clear()
+        self.looked_at = asked
         answer = self.engine.generate(asked)
         await anext(answer)
         return answer
