@@ -205,7 +205,7 @@ class Controller:
     async def _drop_lost(self, kinds: Iterable[Kind], namespaces: Collection[str]) -> None:
         """Forgets what has gone while a watch was cut: a new watch does not tell."""
         for kind in kinds:
-            known = self._store.names_of(kind)
+            known = self._store.known(kind)
             if not known:
                 continue
             try:
@@ -213,7 +213,7 @@ class Controller:
             except KubeError as error:
                 log.warning("not looked at", resource=kind.plural, error=str(error))
                 continue
-            self._store.drop(kind, known - there)
+            self._store.drop(kind, {each for each in known if (each.namespace, each.name) not in there})
 
 
 async def _patiently(call: Callable[[], Awaitable[bool]]) -> bool:

@@ -20,6 +20,14 @@ class Key(NamedTuple):
     name: str
 
 
+class Known(NamedTuple):
+    """An object that was seen. Its uid tells it from another that has its name by now."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
 def key_of(item: Object) -> Key:
     return Key(item["metadata"]["namespace"], item["metadata"]["name"])
 
@@ -162,33 +170,35 @@ class Store:
         if not held:
             self._pods.pop(key, None)
 
-    def names_of(self, kind: Kind) -> set[tuple[str, str]]:
-        """Namespace and name of those of a kind that are known: models, their objects, their pods, who scales them."""
+    def known(self, kind: Kind) -> set[Known]:
+        """Those of a kind that are known: models, their objects, their pods, who scales them."""
         if kind == SPECULATIVE_MODEL:
-            return set(self._models)
+            return {_known(model) for model in self._models.values()}
         if kind == HORIZONTAL_POD_AUTOSCALER:
-            return set(self._scalers)
+            # By name alone: one that is forgotten tells of itself every 15 s, and the server is asked before replicas
+            # change.
+            return {Known(*key, uid="") for key in self._scalers}
         if kind != POD:
-            return {key_of(item) for item in self._of_kind(kind)}
-        return {(pod.namespace, pod.name) for of_model in self._pods.values() for pod in of_model.values()}
+            return {_known(item) for item in self._of_kind(kind)}
+        return {_known_pod(pod) for of_model in self._pods.values() for pod in of_model.values()}
 
-    def drop(self, kind: Kind, names: Collection[tuple[str, str]]) -> None:
-        """Those are gone, and no watch has told."""
+    def drop(self, kind: Kind, gone: Collection[Known]) -> None:
+        """Those are gone, and no watch has told. Another of the same name, made since, stays."""
         if kind == SPECULATIVE_MODEL:
-            for model in [held for key, held in self._models.items() if key in names]:
+            for model in [held for held in self._models.values() if _known(held) in gone]:
                 self.model_gone(model)
             return
         if kind == HORIZONTAL_POD_AUTOSCALER:
-            for namespace, name in names:
-                self.scaler_gone({"metadata": {"namespace": namespace, "name": name}})
+            for each in gone:
+                self.scaler_gone({"metadata": {"namespace": each.namespace, "name": each.name}})
             return
         if kind != POD:
             for item in self._of_kind(kind):
-                if key_of(item) in names:
+                if _known(item) in gone:
                     self.child_gone(item)
             return
         for key, of_model in list(self._pods.items()):
-            self._pods[key] = {uid: pod for uid, pod in of_model.items() if (pod.namespace, pod.name) not in names}
+            self._pods[key] = {uid: pod for uid, pod in of_model.items() if _known_pod(pod) not in gone}
 
     def _of_kind(self, kind: Kind) -> list[Object]:
         """The models' objects of a kind."""
@@ -200,6 +210,14 @@ class Store:
 
     def measure(self, uid: str, measured: Measured) -> None:
         self._measured[uid] = measured
+
+
+def _known(item: Object) -> Known:
+    return Known(*key_of(item), item["metadata"]["uid"])
+
+
+def _known_pod(pod: SeenPod) -> Known:
+    return Known(pod.namespace, pod.name, pod.uid)
 
 
 def _newer(item: Object, other: Object) -> bool:

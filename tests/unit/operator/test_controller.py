@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import cast
 
 import kopf
@@ -16,16 +16,17 @@ from outrider_operator.controller import RESYNC_S, Controller
 from outrider_operator.kube.client import Kube
 from outrider_operator.kube.discovery import optional_apis
 from outrider_operator.kube.errors import KubeError
-from outrider_operator.kube.kinds import Kind
+from outrider_operator.kube.kinds import DEPLOYMENT, POD, SPECULATIVE_MODEL, Kind
 from outrider_operator.metrics import OperatorMetrics, ScalingMetrics
 from outrider_operator.reconcile import reconcile
 from outrider_operator.reconcile.queue import FIRST_BACKOFF_S, JITTER, LONGEST_BACKOFF_S, WorkQueue
-from outrider_operator.reconcile.store import Key
+from outrider_operator.reconcile.store import Key, Store
 from outrider_operator.resources.build import build
 from outrider_operator.resources.platform import Platform
 from outrider_operator.resources.pod import Object
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
+from support.cluster_objects import pod
 from support.memory_kube import MemoryKube
 from unit.operator.test_queue import virtually
 from unit.operator.test_reconcile import SAMPLE
@@ -241,6 +242,50 @@ def test_what_has_gone_while_a_watch_was_cut_is_found_out_at_the_resync() -> Non
         ]
 
     virtually(scenario)
+
+
+def test_a_model_that_is_made_again_while_the_resync_lists_what_is_there_is_kept() -> None:
+    async def scenario() -> None:
+        term = Term()
+        term.add("m")
+        await term.work(30)
+        listed = term.kube.names
+
+        async def listing(kind: Kind, namespaces: Collection[str], selector: str = "") -> set[tuple[str, str]]:
+            deleted = term.kube.objects.pop(("SpeculativeModel", "chat", "m"))
+            there = await listed(kind, namespaces, selector)
+            term.controller._watcher.model("DELETED", deleted)
+            term.add("m")
+            return there
+
+        term.kube.names = listing  # type: ignore[method-assign]
+        await term.controller._drop_lost([SPECULATIVE_MODEL], [])
+        assert term.controller._store.models == [Key("chat", "m")]
+
+    virtually(scenario)
+
+
+@pytest.mark.parametrize("kind", [DEPLOYMENT, POD], ids=["Deployment", "Pod"])
+def test_of_what_has_gone_unheard_another_of_the_same_name_is_kept(kind: Kind) -> None:
+    store = Store()
+
+    def see(uid: str) -> None:
+        metadata = {"name": "m-target", "namespace": "chat", "uid": uid, "resourceVersion": "1"}
+        if kind == POD:
+            running = pod("target")
+            store.pod_seen({**running, "metadata": {**running["metadata"], "uid": uid}})
+        else:
+            owner = {"kind": "SpeculativeModel", "name": "m", "uid": "m", "controller": True}
+            store.child_seen({"kind": kind.name, "metadata": {**metadata, "ownerReferences": [owner]}})
+
+    see("first")
+    before = store.known(kind)
+    see("second")
+    known = store.known(kind)
+    store.drop(kind, before)
+    assert {each.uid for each in store.known(kind)} == {"second"}
+    store.drop(kind, known)
+    assert store.known(kind) == set()
 
 
 def test_at_the_start_of_a_term_a_server_that_fails_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
