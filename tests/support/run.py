@@ -46,7 +46,9 @@ class Run:
             )
 
     def lines(self) -> list[str]:
-        return self.out.read_text().splitlines()
+        """The whole ones: the last may still be on its way."""
+        said = self.out.read_text()
+        return said[: said.rfind("\n") + 1].splitlines()
 
     def errors(self) -> list[str]:
         return self.err.read_text().splitlines()
