@@ -206,7 +206,9 @@ class Reconciler:
         sized = [grown(item, live.get(identity(item))) for item in wanted]
         compared = [without_replicas(item) if identity(item) in scaled else item for item in sized]
         todo = difference(compared, there)
-        said = repairs(todo.apply, there, self._store.lost(uid))
+        lost = self._store.lost(uid)
+        said = repairs(todo.apply, there, lost)
+        self._store.forget_lost(uid, lost - {identity(item) for item in wanted})
         for item in todo.apply:
             place = identity(item)
             full = with_replicas(item, scaled[place], live.get(place)) if place in scaled else item

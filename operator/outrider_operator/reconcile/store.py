@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from outrider_operator.autoscaling.pods import INSTANCE, SeenPod, seen_pod
@@ -75,6 +75,10 @@ class Store:
     def lost(self, uid: str) -> frozenset[tuple[str, str]]:
         """Kind and name of the model's objects that somebody else has deleted, and that are not there again."""
         return frozenset(self._lost.get(uid, ()))
+
+    def forget_lost(self, uid: str, names: Iterable[tuple[str, str]]) -> None:
+        """Nobody wants these again."""
+        self._lost[uid].difference_update(names)
 
     def disowned(self, uid: str) -> bool:
         """Whether somebody has taken its owner off one of the model's objects."""

@@ -185,6 +185,17 @@ def test_turning_the_draft_off_takes_its_objects_away() -> None:
     assert cluster.conditions["Ready"]["status"] == "True"
 
 
+def test_of_a_loss_that_nobody_wants_back_the_server_is_asked_once() -> None:
+    cluster, calls_ = Cluster(), list[str]()
+    cluster.settle()
+    cluster.store.child_gone(cluster.kube.objects.pop(("Deployment", "chat", "qwen-coder-draft")))
+    cluster.edit(lambda spec: spec.setdefault("speculation", {}).update(mode="Off"))
+    cluster.settle()
+    cluster.kube.before = calls_.append
+    cluster.reconcile()
+    assert calls_ == []
+
+
 def test_a_bad_spec_is_told_and_what_runs_stays_as_it_is() -> None:
     cluster = Cluster()
     cluster.settle()
