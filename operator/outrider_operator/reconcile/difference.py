@@ -18,6 +18,8 @@ KEYS = ("name", "mountPath", "containerPort", "port", "type", "topologyKey", "ui
 QUANTITIES = frozenset({"requests", "limits", "sizeLimit", "divisor"})
 # Where "" or false says another thing than nothing, so that the server keeps it; elsewhere it leaves both out.
 KEPT = frozenset({"automountServiceAccountToken", "enableServiceLinks", "allowPrivilegeEscalation", "storageClassName"})
+# Maps of texts under names that are no fields: there the server keeps "" too, as of node-role.kubernetes.io/gpu.
+FREE = frozenset({"annotations", "data", "labels", "matchLabels", "nodeSelector", "selector", "stringData"})
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,15 @@ def difference(wanted: Iterable[Object], there: Iterable[Object]) -> Difference:
     return Difference(apply, prune)
 
 
-def covers(live: Any, wanted: Any, quantity: bool = False) -> bool:
-    """Whether everything that is wanted is there. More may be: what the server fills in, what others have added."""
+def covers(live: Any, wanted: Any, quantity: bool = False, free: bool = False) -> bool:
+    """Whether everything that is wanted is there. More may be: what the server fills in, what others have added.
+    quantity: they are quantities, or hold some. free: they are one of FREE.
+    """
     if isinstance(wanted, dict):
         found = live if isinstance(live, dict) else {}
         return (live is not None or not wanted) and all(
-            covers(found.get(name), value, quantity or name in QUANTITIES)
-            or (found.get(name) is None and _left_out(name, value))
+            covers(found.get(name), value, quantity or name in QUANTITIES, name in FREE)
+            or (not free and found.get(name) is None and _left_out(name, value))
             for name, value in wanted.items()
         )
     if isinstance(wanted, list):
