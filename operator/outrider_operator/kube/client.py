@@ -148,7 +148,7 @@ class Kube:
             if error.not_found:
                 return frozenset()
             raise
-        return frozenset(each["kind"] for each in found["resources"] if "/" not in each["name"])
+        return frozenset(each["kind"] for each in found.get("resources") or () if "/" not in each["name"])
 
     async def serves(self, kind: Kind) -> bool:
         """Whether the server has this kind, and lists its group among all others. Raises KubeError."""

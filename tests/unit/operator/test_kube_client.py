@@ -58,6 +58,14 @@ def test_of_an_api_that_is_there_in_part_the_kinds_are_told_apart() -> None:
     with_answer(lambda: web.json_response({"resources": resources}), scenario)
 
 
+@pytest.mark.parametrize("said", [{"resources": None}, {}])
+def test_of_an_api_that_names_no_resources_there_are_no_kinds(said: dict[str, None]) -> None:
+    async def scenario(kube: Kube) -> None:
+        assert await kube.kinds("monitoring.coreos.com/v1") == frozenset()
+
+    with_answer(lambda: web.json_response(said), scenario)
+
+
 def test_of_an_api_that_is_not_there_there_are_no_kinds() -> None:
     async def scenario(kube: Kube) -> None:
         assert await kube.kinds("monitoring.coreos.com/v1") == frozenset()
