@@ -194,14 +194,21 @@ def test_the_names_follow_the_release() -> None:
     assert len(name("a" * 53)) <= 53
 
 
-def test_releases_of_one_namespace_have_a_leader_each() -> None:
-    def lease(release: str, **values: str) -> str:
-        told = arguments(values, release=release)
-        return str(typer.main.get_command(app).make_context("outrider-operator", told).params["lease_name"])
+def lease(release: str, **values: object) -> str:
+    """Of the leader, as the operator takes its arguments."""
+    told = arguments(values, release=release)
+    return str(typer.main.get_command(app).make_context("outrider-operator", told).params["lease_name"])
 
+
+def test_releases_for_other_namespaces_have_a_leader_each() -> None:
+    assert lease("outrider", namespaces=["chat"]) == "outrider-operator"
+    assert lease("my-outrider", namespaces=["search"]) == "my-outrider-operator"
+    assert lease("outrider", namespaces=["code"], fullnameOverride="second") == "second"
+
+
+def test_releases_for_all_namespaces_lead_in_turn_whatever_they_are_called() -> None:
     assert lease("outrider") == lease("outrider-operator") == "outrider-operator"
-    assert lease("my-outrider") == "my-outrider-operator"
-    assert lease("outrider", fullnameOverride="second") == "second"
+    assert lease("chat") == lease("outrider", fullnameOverride="second") == "outrider-operator"
 
 
 def test_everything_says_what_it_belongs_to() -> None:
