@@ -6,6 +6,7 @@ fill a small machine's cores, and also go one after another. All others run wher
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -15,6 +16,10 @@ IN_TURN = {
     "tests/integration/serving/": "processes",
     "tests/e2e/": "processes",
 }
+
+# An example that meets a stall of a busy machine fails no test. By default one of more than 200 ms does.
+settings.register_profile("busy machine", deadline=None)
+settings.load_profile("busy machine")
 
 
 class InTurn(LoadScopeScheduling):  # type: ignore[misc]
