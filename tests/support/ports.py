@@ -9,14 +9,19 @@ import socket
 # may be a client's by the time that a process has loaded and listens. Many tests make many connections.
 FIRST, LAST = 20000, 32000
 
+_given: set[int] = set()
+
 
 def free_port() -> int:
-    """Of the loopback."""
+    """Of the loopback; the same is not given again: whoever was given it may not listen there yet."""
     while True:
         port = random.SystemRandom().randint(FIRST, LAST)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+        _given.add(port)
         return port
