@@ -186,4 +186,5 @@ def ready_pod(uid: str, port: int, restarts: int = 0, https: bool = False) -> Se
         ready=True,
         unready_since=EARLIER,
         hopeless=False,
+        model=(),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from outrider_operator.api.v1alpha1 import Draft, SpeculativeModel, Target
+from outrider_operator.api.v1alpha1 import SpeculativeModel
 from outrider_operator.autoscaling.policy import Policy
 from outrider_operator.autoscaling.spec import policy
 from outrider_operator.resources.placement import draft_in_use
@@ -12,16 +12,13 @@ from outrider_operator.resources.placement import draft_in_use
 
 @dataclass(frozen=True)
 class Asked:
-    """policy: None without spec.autoscaling. roles: those that it scales. drafts: a draft is to run. models: what the
-    target and the draft run: with another, what was measured of it tells nothing.
-    """
+    """policy: None without spec.autoscaling. roles: those that it scales. drafts: a draft is to run."""
 
     policy: Policy | None
     roles: frozenset[str]
     advisory: bool
     paused: bool
     drafts: bool
-    models: tuple[str | None, ...] = ()
 
     @property
     def gated(self) -> bool:
@@ -43,9 +40,4 @@ def asked(model: SpeculativeModel) -> Asked:
         advisory=scaling is not None and scaling.mode == "Advisory",
         paused=bool(model.spec.paused),
         drafts=drafts,
-        models=(*_model(model.spec.target), *(() if model.spec.draft is None else _model(model.spec.draft))),
     )
-
-
-def _model(role: Target | Draft) -> tuple[str | None, ...]:
-    return role.model.uri, role.model.revision, role.quantization

@@ -102,6 +102,7 @@ def _gate(
         measured=signals.draft_gain if signals.draft_gain is not None else signals.gain,
         drafting=observation.drafting,
         idle=signals.generated_tokens_per_s <= 0,
+        outgoing=observation.outgoing,
     )
     state, reason = judged(state, evidence, policy, now_s)
     return told(state, observation.draft.ready > 0, now_s), reason

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
@@ -41,7 +41,7 @@ class Followed:
     """What is remembered of a model from tick to tick.
 
     told_off_s: since when the targets are told not to speculate; None while they may. words: of a refused draft.
-    models: as last asked for; None before the first look.
+    models: of which the history is, by role; of a role that is not there none was measured yet.
     """
 
     key: Key
@@ -49,7 +49,7 @@ class Followed:
     columns_at_s: float = -math.inf
     told_off_s: float | None = None
     words: str = ""
-    models: tuple[str | None, ...] | None = None
+    models: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Follower:
@@ -94,9 +94,8 @@ class Follower:
     ) -> list[Change]:
         """What was changed, or in mode Advisory would have been. told: what was changed before."""
         key, observation = key_of(model), seen.observation
-        if known.models not in (None, asked.models):
+        if _tried_anew(known.models, seen):
             known.history = with_other_models(known.history, now_s)
-        known.models = asked.models
         if observation.speculating:
             known.told_off_s = None
         elif known.told_off_s is None:
@@ -170,6 +169,16 @@ class Follower:
             return old
         known.columns_at_s = now_s
         return new
+
+
+def _tried_anew(models: dict[str, tuple[str, ...]], seen: Seen) -> bool:
+    """Whether there is a first measurement of another model that was asked for, and puts down which are measured. The
+    old one's is its own until then; and of pods of its that come late, in a rollout that scales, it is nothing new.
+    """
+    new = {role: model for role, model in seen.models.items() if role not in models or role not in seen.awaited}
+    changed = any(models.get(role, model) != model for role, model in new.items())
+    models |= new
+    return changed
 
 
 def _desired(decision: Decision, asked: Asked, seen: Seen) -> dict[str, tuple[int, str]]:

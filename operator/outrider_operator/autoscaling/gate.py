@@ -29,13 +29,15 @@ FLIPS_PERIOD_S = 3600.0
 class Evidence:
     """What is known of the gain now. estimated: by the model, of the best tree. measured: by the targets, of the
     draft over what n-grams earn without one. None where it is not known. drafting: whether the targets get trees of a
-    draft, so that a low gain is the trees'. idle: nothing is generated.
+    draft, so that a low gain is the trees'. idle: nothing is generated. outgoing: it is that of a model in whose place
+    another is starting.
     """
 
     estimated: float | None = None
     measured: float | None = None
     drafting: bool = False
     idle: bool = False
+    outgoing: bool = False
 
 
 def initial(speculating: bool, now_s: float) -> GateState:
@@ -45,7 +47,7 @@ def initial(speculating: bool, now_s: float) -> GateState:
 
 def reopened(state: GateState, now_s: float) -> GateState:
     """With another model: what the old one earned is no reason not to try it at once."""
-    return _opened(state, FIRST_BACKOFF_S, now_s)
+    return replace(_opened(state, FIRST_BACKOFF_S, now_s), another=True)
 
 
 def judged(state: GateState, evidence: Evidence, policy: Policy, now_s: float) -> tuple[GateState, Reason]:
@@ -56,15 +58,21 @@ def judged(state: GateState, evidence: Evidence, policy: Policy, now_s: float) -
     if evidence.idle:
         text = f"{_stands(state)}: nothing is generated to judge it by."
         return replace(state, other_since_s=None), Reason("speculation", "Idle", text)
+    if evidence.outgoing:
+        text = f"{_stands(state)}: another model is starting, and this one's gain is no reason to change anything."
+        return replace(state, other_since_s=None), Reason("speculation", "Waiting", text)
     return _while_open(state, evidence, policy, now_s) if state.open else _while_closed(state, evidence, policy, now_s)
 
 
 def told(state: GateState, draft_ready: bool, now_s: float) -> GateState:
-    """What the targets are to be told: off at once, on when a draft is ready."""
+    """What the targets are to be told: off at once, on when a draft is ready. That another model is tried is no flip:
+    a person has asked for it.
+    """
     tell = state.open and (state.told or draft_ready)
     if tell == state.told:
         return state
-    return replace(state, told=tell, flips=(*_recent(state, now_s), now_s))
+    flips = _recent(state, now_s)
+    return replace(state, told=tell, flips=flips if tell and state.another else (*flips, now_s), another=False)
 
 
 def _while_open(state: GateState, evidence: Evidence, policy: Policy, now_s: float) -> tuple[GateState, Reason]:
@@ -116,7 +124,9 @@ def _while_closed(state: GateState, evidence: Evidence, policy: Policy, now_s: f
 
 
 def _opened(state: GateState, backoff_s: float, now_s: float) -> GateState:
-    return replace(state, open=True, since_s=now_s, other_since_s=None, closed_gain=None, backoff_s=backoff_s)
+    return replace(
+        state, open=True, since_s=now_s, other_since_s=None, closed_gain=None, backoff_s=backoff_s, another=False
+    )
 
 
 def _recent(state: GateState, now_s: float) -> tuple[float, ...]:

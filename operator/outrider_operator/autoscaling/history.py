@@ -86,7 +86,8 @@ class GateState:
 
     open, since_s: as it stands and since when. told: whether the targets may draft; later than `open`: first a draft
     has to be ready. other_since_s: since when all says without a break that the other would be right. closed_gain:
-    what was estimated when it closed. backoff_s: the wait before the next probe. flips: when `told` changed.
+    what was estimated when it closed. backoff_s: the wait before the next probe. flips: when `told` changed by what
+    was measured. another: it was opened for another model, and the targets were told nothing since.
     """
 
     open: bool
@@ -96,6 +97,7 @@ class GateState:
     other_since_s: float | None = None
     closed_gain: float | None = None
     flips: tuple[float, ...] = ()
+    another: bool = False
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,8 @@ class Signals:
 @dataclass(frozen=True)
 class Observation:
     """target, draft: their pods. speculating: whether the targets were told that they may ask drafts. signals: None
-    where no target answered. others: roles ("target", "draft") that somebody else scales, with who it is.
+    where no target answered. others: roles ("target", "draft") that somebody else scales, with who it is. outgoing:
+    what trees earn is that of a model in whose place another is starting.
     """
 
     target: Pods
@@ -102,6 +103,7 @@ class Observation:
     speculating: bool
     signals: Signals | None
     others: dict[str, str] = field(default_factory=dict)
+    outgoing: bool = False
 
     @property
     def drafting(self) -> bool:

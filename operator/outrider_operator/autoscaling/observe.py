@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 
 from outrider_operator.autoscaling.actuate import control_name
-from outrider_operator.autoscaling.observation import Observation
-from outrider_operator.autoscaling.pods import SeenPod, counted, newest
+from outrider_operator.autoscaling.observation import Observation, Pods
+from outrider_operator.autoscaling.pods import SeenPod, counted, model_of, newest
 from outrider_operator.autoscaling.signals import Readings, Speaking, read_twice, refuses, signals, speaking
 from outrider_operator.autoscaling.source import Read
 from outrider_operator.reconcile.store import Key, Store
@@ -22,7 +23,8 @@ ROLES = ("target", "draft")
 class Seen:
     """observation: as decide has it. ready, answering: targets, of whatever revision. speaking: how those of the newest
     revision that answers get along with drafts. refusing: one of them that has refused a draft. stopped: all targets
-    say that they do not ask drafts. failure: why one does not answer; "" where all do.
+    say that they do not ask drafts. failure: why one does not answer; "" where all do. models: that speculation is
+    judged by, of the roles of which one is. awaited: roles whose Deployment has another than that.
     """
 
     observation: Observation
@@ -32,6 +34,8 @@ class Seen:
     refusing: SeenPod | None
     stopped: bool
     failure: str
+    models: Mapping[str, tuple[str, ...]]
+    awaited: AbstractSet[str]
 
     @property
     def read_once(self) -> bool:
@@ -59,6 +63,12 @@ def observe(
     # Rates take a second reading, for which who has just got ready is not waited for.
     measured = [pod for pod in told if read_twice(answers.readings[pod.uid])]
     current = newest(told)
+    # Rates and gains are of the newest targets, with whichever drafts they ask.
+    judged = {"target": newest(measured), "draft": drafts}
+    asked = {
+        role: model_of(each["spec"]["template"]["spec"], role) for role, each in of_role.items() if each is not None
+    }
+    models = {role: model for role in asked if (model := _model(judged[role], counts[role], asked[role])) is not None}
     observation = Observation(
         target=counts["target"],
         draft=counts["draft"],
@@ -70,6 +80,9 @@ def observe(
             _of(newest(told_drafts), answers),
         ),
         others=_others(key, store),
+        outgoing=any(
+            counts[role].starting > 0 and any(pod.model != asked[role] for pod in judged[role]) for role in asked
+        ),
     )
     return Seen(
         observation=observation,
@@ -79,7 +92,18 @@ def observe(
         refusing=next((pod for pod in current if refuses(answers.readings[pod.uid][-1])), None),
         stopped=bool(told) and speaking(_of(told, answers)).allowed == 0,
         failure=min((answers.failures[pod.uid] for pod in targets if pod.uid in answers.failures), default=""),
+        models=models,
+        awaited={role for role, model in models.items() if model != asked[role]},
     )
+
+
+def _model(judged: Sequence[SeenPod], counts: Pods, asked: tuple[str, ...]) -> tuple[str, ...] | None:
+    """What the newest run; of a role that is scaled to none, what it would, which nobody waits for before it is tried.
+    None where pods are wanted and none is judged yet.
+    """
+    if judged:
+        return newest(judged)[0].model
+    return asked if counts.wanted == 0 else None
 
 
 def _answering(pods: Iterable[SeenPod], answers: Read) -> list[SeenPod]:

@@ -13,6 +13,9 @@ from outrider_operator.resources.pod import Object
 COMPONENT = "app.kubernetes.io/component"
 INSTANCE = "app.kubernetes.io/instance"
 REVISION = "pod-template-hash"
+# What says which model a pod runs: how its command begins these, and the volume that the model may lie on.
+MODEL_ARGS = ("--model=", "--revision=", "--quantization=")
+MODEL_VOLUME = "outrider-model"
 
 # What does not get better by waiting: for so long a pod is given the benefit of the doubt.
 HOPELESS_AFTER = timedelta(minutes=5)
@@ -36,7 +39,7 @@ class SeenPod:
     """A pod, as far as scaling is concerned. Of thousands nothing else is kept.
 
     unready_since: when it became what it is, where it is not ready. hopeless: it waits for what seldom comes, such as
-    an image that is not there, or a node with room.
+    an image that is not there, or a node with room. model: which it runs, as model_of has it.
     """
 
     uid: str
@@ -52,6 +55,7 @@ class SeenPod:
     ready: bool
     unready_since: datetime
     hopeless: bool
+    model: tuple[str, ...]
 
     @property
     def readable(self) -> bool:
@@ -66,7 +70,7 @@ def seen_pod(item: Object) -> SeenPod | None:
         return None
     labels = metadata.get("labels") or {}
     role = labels.get(COMPONENT, "")
-    main = next((each for each in spec["containers"] if each["name"] == role), spec["containers"][0])
+    main = _main(spec, role)
     mains = status.get("containerStatuses") or []
     conditions = {each["type"]: each for each in status.get("conditions") or ()}
     ready = conditions.get("Ready", {})
@@ -86,7 +90,22 @@ def seen_pod(item: Object) -> SeenPod | None:
         unready_since=_time(ready.get("lastTransitionTime") or metadata["creationTimestamp"]),
         hopeless=_unschedulable(conditions)
         or any(map(_halted, (*mains, *(status.get("initContainerStatuses") or ())))),
+        model=model_of(spec, role),
     )
+
+
+def model_of(spec: Object, role: str) -> tuple[str, ...]:
+    """Address, revision and quantization of the model that pods of such a spec run: two are one where these are."""
+    said = [arg for arg in _main(spec, role).get("args") or () if arg.startswith(MODEL_ARGS)]
+    volume: Object = next((each for each in spec.get("volumes") or () if each["name"] == MODEL_VOLUME), {})
+    claim, image = volume.get("persistentVolumeClaim") or {}, volume.get("image") or {}
+    return (*said, *(each for each in (claim.get("claimName"), image.get("reference")) if each))
+
+
+def _main(spec: Object, role: str) -> Object:
+    """The container that is the role."""
+    main: Object = next((each for each in spec["containers"] if each["name"] == role), spec["containers"][0])
+    return main
 
 
 def _unschedulable(conditions: dict[str, Object]) -> bool:

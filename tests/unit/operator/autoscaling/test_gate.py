@@ -19,6 +19,7 @@ from outrider_operator.autoscaling.gate import (
     Evidence,
     initial,
     judged,
+    reopened,
     told,
 )
 from outrider_operator.autoscaling.history import GateState
@@ -134,6 +135,28 @@ def test_the_targets_are_told_when_a_draft_is_ready_and_off_at_once() -> None:
     # A draft that dies later is no reason to tell them off: they go on with n-grams by themselves.
     assert told(on, draft_ready=False, now_s=45.0) == on
     assert told(replace(on, open=False), draft_ready=False, now_s=60.0).flips == (30.0, 60.0)
+
+
+def test_a_change_of_models_is_no_flip_and_what_the_new_one_earns_is() -> None:
+    closed = replace(initial(False, 0.0), flips=(100.0, 900.0, 1100.0))
+    on = told(reopened(closed, 1200.0), draft_ready=True, now_s=1200.0)
+    assert (on.told, on.flips) == (True, closed.flips)
+    seen = follow([drafting(LOSES)] * ticks(STABLE_S), on, from_s=1215.0)
+    assert (seen[-1][1].told, len(seen[-1][1].flips)) == (False, 4)
+    # Where targets ask already there is nothing to tell, and all that comes later counts.
+    on = reopened(initial(True, 0.0), 10.0)
+    off = told(replace(on, open=False), draft_ready=True, now_s=20.0)
+    assert told(replace(off, open=True), draft_ready=True, now_s=30.0).flips == (20.0, 30.0)
+    never_told = replace(reopened(initial(False, 0.0), 10.0), open=False)
+    probe, _ = judged(never_told, drafting(None), POLICY, 10.0 + FIRST_BACKOFF_S)
+    assert told(probe, draft_ready=True, now_s=700.0).flips == (700.0,)
+
+
+@pytest.mark.parametrize("open_", [True, False])
+def test_what_the_old_model_earns_decides_nothing_while_another_starts(open_: bool) -> None:
+    evidence = replace(drafting(LOSES if open_ else PAYS), outgoing=True)
+    seen = follow([evidence] * ticks(2 * FIRST_BACKOFF_S), initial(open_, 0.0))
+    assert {(state.open, code) for _, state, code in seen} == {(open_, "Waiting")}
 
 
 def test_always_never_goes_off() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import itertools
 import json
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
@@ -10,10 +12,12 @@ from typing import Any
 
 import pytest
 from outrider_operator.autoscaling import follow, timing
+from outrider_operator.autoscaling.decide import decide
 from outrider_operator.autoscaling.decision import Decision, Reason
 from outrider_operator.autoscaling.history import GateState, History, Known
 from outrider_operator.autoscaling.loop import Loop
 from outrider_operator.autoscaling.observation import Observation
+from outrider_operator.autoscaling.observe import speculates
 from outrider_operator.autoscaling.pods import SeenPod
 from outrider_operator.autoscaling.policy import Policy
 from outrider_operator.autoscaling.source import Read
@@ -80,6 +84,7 @@ class Rig:
         self.now_s = 1000.0
         self.decision = Decision(1, 1, True, ())
         self.seen: list[Observation] = []
+        self.there: dict[str, Object] = {}  # pods, by uid
         self.history = History(0.0)  # as the last decision found it
         self.leaves: History | None = None  # as it leaves it; None: as it was
         monkeypatch.setattr(follow, "decide", self._decide)
@@ -111,11 +116,31 @@ class Rig:
         return self.decision, self.leaves or history
 
     def follow_pods(self) -> None:
-        """There is a ready pod for each that is wanted."""
+        """There is a ready pod for each that is wanted, of the newest revision."""
         for place in (TARGET, DRAFT):
-            role = place[2].rpartition("-")[2]
             for number in range(self.replicas(place)):
-                self.cluster.store.pod_seen(ready(objects.pod(role, suffix=f"r1-{number}")))
+                self.pod(place, f"r1-{number}")
+
+    def pod(self, place: Place, suffix: str, is_ready: bool = True) -> None:
+        """One that its Deployment makes now."""
+        made = objects.pod(place[2].rpartition("-")[2], suffix=suffix, ready=is_ready)
+        made["spec"] = copy.deepcopy(self.cluster.kube.objects[place]["spec"]["template"]["spec"])
+        made["metadata"]["labels"]["pod-template-hash"] = suffix.partition("-")[0]
+        self.there[made["metadata"]["uid"]] = ready(made) if is_ready else made
+        self.cluster.store.pod_seen(made)
+
+    def gone(self, pod: Object) -> None:
+        self.there.pop(pod["metadata"]["uid"], None)
+        self.cluster.store.pod_gone(pod)
+
+    def start_amid(self) -> None:
+        """A new process, that finds the very pods of the one before."""
+        there = list(self.there.values())
+        self.start()
+        for each in list(self.there.values()):
+            self.gone(each)
+        for each in there:
+            self.cluster.store.pod_seen(each)
 
     def replicas(self, place: Place) -> int:
         found: int = self.cluster.kube.objects[place]["spec"]["replicas"]
@@ -358,9 +383,105 @@ def test_what_a_draft_earned_says_nothing_of_another_model(rig: Make, change: Ob
     model.cluster.edit(edit)
     model.cluster.settle()
     model.tick()
+    assert model.history.gate == closed, "what is measured is the old one's still"
+    model.follow_pods()
+    model.tick()
     assert model.history.gate is not None
     assert (model.history.gate.open, model.history.known == Known()) == (forgets, forgets)
     assert model.history.gate.flips == (0.0,), "how often it changed within the hour still counts"
+
+
+def test_a_pod_of_the_old_draft_that_comes_late_is_no_other_model(rig: Make) -> None:
+    """Who scales in the middle of a rollout gets pods of both revisions, and the youngest may be an old one."""
+    model = rig(BOTH)
+    closed = GateState(open=False, since_s=0.0, told=False, backoff_s=3600.0)
+    model.leaves = History(0.0, gate=closed)
+    late = copy.deepcopy(next(each for uid, each in model.there.items() if uid.endswith("draft-r1-0")))
+    late["metadata"] |= {"uid": "late", "name": "late", "creationTimestamp": "2026-11-21T10:00:00Z"}
+    late["metadata"]["labels"]["pod-template-hash"] = "r0"
+    model.tick()
+    model.cluster.edit(better)
+    model.cluster.settle()
+    model.follow_pods()
+    model.tick()
+    assert model.history.gate is not None
+    assert model.history.gate.open
+    model.cluster.store.pod_seen(late)
+    model.tick()
+    model.cluster.store.pod_gone(late)
+    model.tick()
+    assert model.history.gate == closed
+
+
+def better(spec: Object) -> None:
+    spec["draft"]["model"]["uri"] = "hf://org/better"
+
+
+class Rollout:
+    """Two drafts, of which at least one is kept, and an operator that decides by itself what their gain is worth."""
+
+    def __init__(self, rig: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.rig = rig({"target": {"maxReplicas": 4}, "draft": {"minReplicas": 2, "maxReplicas": 4}})
+        monkeypatch.setattr(follow, "decide", decide)
+        self.told: list[bool] = []
+
+    @property
+    def speculates(self) -> bool:
+        return speculates(self.rig.cluster.kube.objects[CONTROL])
+
+    def run(self, seconds: float, gain: float) -> list[bool]:
+        """Whether the targets may ask a draft, tick by tick, while what drafts earn is so much."""
+        since = len(self.told)
+        for _ in range(int(seconds / timing.TICK_S)):
+            said = {"draft_goodput_gain": gain} if self.speculates else {}
+            self.rig.pods.values["target"] = {**BUSY, **SPEAKS, **said}
+            self.rig.tick()
+            self.rig.cluster.watch()
+            self.told.append(self.speculates)
+        return self.told[since:]
+
+    def begin(self) -> None:
+        """Another draft is asked for: of the old ones one goes, and the first new one loads."""
+        self.rig.cluster.edit(better)
+        self.rig.cluster.settle()
+        self.rig.gone(objects.pod("draft", suffix="r1-1"))
+        self.rig.pod(DRAFT, "r2-0", is_ready=False)
+
+    def end(self) -> None:
+        """Both new ones are ready."""
+        self.rig.gone(objects.pod("draft", suffix="r1-0"))
+        for suffix in ("r2-0", "r2-1"):
+            self.rig.pod(DRAFT, suffix)
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["one operator", "another one while the draft loads"])
+@pytest.mark.parametrize("before_s", [300, 600])
+def test_a_new_draft_is_tried_when_it_is_there_and_not_with_what_the_old_one_earns(
+    rig: Make, monkeypatch: pytest.MonkeyPatch, before_s: float, restarted: bool
+) -> None:
+    """The old one loses, the new one wins, and takes 5 minutes to load while one of the old still answers."""
+    rollout = Rollout(rig, monkeypatch)
+    assert not rollout.run(before_s, 0.9)[-1]
+    rollout.begin()
+    if restarted:
+        rollout.rig.start_amid()
+    assert not any(rollout.run(300, 0.9)), "one of the old is no new one"
+    rollout.end()
+    assert all(rollout.run(900, 1.6)), "at once and for good"
+
+
+def test_a_new_draft_that_loses_too_can_go_off_again_whatever_the_old_one_did_before(
+    rig: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollout = Rollout(rig, monkeypatch)
+    assert not rollout.run(1500, 0.9)[-1]
+    before = sum(was != is_ for was, is_ in itertools.pairwise([True, *rollout.told]))
+    assert before == 3, "off, tried again, and off: one more is left in this hour"
+    rollout.begin()
+    rollout.run(300, 0.9)
+    rollout.end()
+    told = rollout.run(600, 0.9)
+    assert (told[0], told[-1]) == (True, False)
 
 
 def test_a_paused_model_is_measured_and_left_alone(rig: Make) -> None:

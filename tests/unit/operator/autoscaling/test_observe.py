@@ -40,8 +40,11 @@ def readings(requests: float, tokens_s: float = 0.02, at_s: tuple[float, ...] = 
     return tuple(Scrape(at, 0, now if at == at_s[-1] else past) for at in at_s)
 
 
-def seen(pods: list[SeenPod], told: dict[str, Readings], wanted: int = 4) -> Seen:
+def seen(pods: list[SeenPod], told: dict[str, Readings], wanted: int = 4, asked: tuple[str, ...] = ()) -> Seen:
+    """asked: the model of both roles, as their Deployments have it."""
     deployments = [objects.deployment(role, wanted=wanted, ready=0) for role in ("target", "draft")]
+    for each, role in zip(deployments, ("target", "draft"), strict=True):
+        each["spec"]["template"] = {"spec": {"containers": [{"name": role, "args": list(asked)}]}}
     return observe(Key("chat", "qwen-coder"), deployments, pods, Read(told), Store(), NOW)
 
 
@@ -106,3 +109,43 @@ def test_the_last_draft_waits_for_old_targets_to_stop_asking_too() -> None:
     told["a"] = readings(1.0, speculation_allowed=0.0)
     assert seen(pods, told).stopped
     assert not seen(pods, {}).stopped
+
+
+SMALL, BETTER = ("--model=hf://org/small",), ("--model=hf://org/better",)
+
+
+def test_the_old_drafts_earn_what_is_measured_until_the_last_of_them_has_gone() -> None:
+    """Two of three have to go still when the first new one is ready; it is what is tried from there on."""
+    target = replace(pod("t", NEW), model=BETTER)
+    old = [replace(pod(uid, OLD, "draft"), model=SMALL) for uid in ("a", "b")]
+    new = [replace(pod(uid, NEW, "draft", ready=False), model=BETTER) for uid in ("c", "d", "e")]
+
+    def shown(drafts: list[SeenPod]) -> tuple[tuple[str, ...], bool, bool]:
+        found = seen([target, *drafts], {"t": readings(60.0)}, wanted=3, asked=BETTER)
+        return found.models["draft"], "draft" in found.awaited, found.observation.outgoing
+
+    assert shown([*old, new[0]]) == (SMALL, True, True)
+    ready = [replace(each, ready=True) for each in new]
+    assert shown([old[0], ready[0], new[1]]) == (BETTER, False, True)
+    assert shown([*ready[:2], new[2]]) == (BETTER, False, False)
+    assert shown(ready) == (BETTER, False, False)
+
+
+def test_a_new_model_that_never_starts_is_not_waited_for() -> None:
+    old = replace(pod("a", OLD, "draft"), model=SMALL)
+    hung = replace(pod("b", NEW, "draft", ready=False, hopeless=True), model=BETTER)
+    target = replace(pod("t", NEW), model=BETTER)
+    assert not seen([target, old, hung], {"t": readings(60.0)}, wanted=2, asked=BETTER).observation.outgoing
+
+
+def test_a_target_is_judged_by_its_new_model_when_that_was_read_twice() -> None:
+    old, new = replace(pod("a", OLD), model=SMALL), replace(pod("b", NEW), model=BETTER)
+    found = seen([old, new], {"a": readings(60.0), "b": readings(0.0, at_s=(60.0,))}, asked=BETTER)
+    assert (found.models["target"], found.awaited, found.observation.outgoing) == (SMALL, {"target"}, True)
+    found = seen([old, new], {"a": readings(60.0), "b": readings(60.0)}, asked=BETTER)
+    assert (found.models["target"], found.awaited, found.observation.outgoing) == (BETTER, set(), False)
+
+
+def test_the_model_of_a_draft_that_is_scaled_to_none_is_the_one_that_would_run() -> None:
+    assert seen([], {}, wanted=0, asked=BETTER).models == {"target": BETTER, "draft": BETTER}
+    assert seen([], {}, wanted=1, asked=BETTER).models == {}

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 from outrider_operator.autoscaling.observation import Pods
-from outrider_operator.autoscaling.pods import SeenPod, counted, newest, seen_pod
+from outrider_operator.autoscaling.pods import SeenPod, counted, model_of, newest, seen_pod
+from outrider_operator.resources.draft import draft_deployment
+from outrider_operator.resources.platform import Platform
 from outrider_operator.resources.pod import Object
 from support import cluster_objects as objects
+from unit.operator.yaml_models import model
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -143,3 +146,32 @@ def test_pods_that_a_quota_refuses_are_stuck_in_the_end(minutes: float, stuck: i
 
 def test_without_a_deployment_there_is_nothing() -> None:
     assert counted([], None, NOW) == Pods(0, 0)
+
+
+def runs(uri: str, prefetch: bool = True, revision: str | None = None, **others: Any) -> tuple[str, ...]:
+    """The model of a draft's pods, as the operator makes them."""
+    at = {"uri": uri, **({} if revision is None else {"revision": revision})}
+    made = model({"draft": {"model": at, **others}})
+    assert made.spec.draft is not None
+    deployment = draft_deployment(made, made.spec.draft, Platform(prefetch=prefetch))
+    return model_of(deployment["spec"]["template"]["spec"], "draft")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"uri": "hf://org/better"},
+        {"uri": "hf://org/small", "revision": "v2"},
+        {"uri": "hf://org/small", "quantization": "int8"},
+        {"uri": "hf://org/small", "prefetch": False, "revision": "v2"},
+        {"uri": "pvc://small/a"},
+        {"uri": "pvc://better/a"},
+        {"uri": "oci://registry/small:1"},
+        {"uri": "oci://registry/small:2"},
+    ],
+    ids=str,
+)
+def test_two_models_are_one_where_address_revision_and_quantization_are(other: dict[str, Any]) -> None:
+    assert runs(**other) == runs(**other, maxNumSeqs=2)
+    others = ["hf://org/small", "pvc://small/b", "oci://registry/small:3"]
+    assert runs(**other) not in map(runs, others)
