@@ -251,9 +251,9 @@ def test_a_model_that_is_made_again_while_the_resync_lists_what_is_there_is_kept
         await term.work(30)
         listed = term.kube.names
 
-        async def listing(kind: Kind, namespaces: Collection[str], selector: str = "") -> set[tuple[str, str]]:
+        async def listing(kind: Kind, _namespaces: Collection[str], _selector: str = "") -> set[tuple[str, str]]:
             deleted = term.kube.objects.pop(("SpeculativeModel", "chat", "m"))
-            there = await listed(kind, namespaces, selector)
+            there = await listed(kind, _namespaces, _selector)
             term.controller._watcher.model("DELETED", deleted)
             term.add("m")
             return there
