@@ -24,7 +24,7 @@ from outrider_operator.autoscaling.source import Read, Source
 from outrider_operator.kube.client import Kube
 from outrider_operator.metrics import ScalingMetrics
 from outrider_operator.reconcile.conditions import SCALING_ACTIVE
-from outrider_operator.reconcile.measured import Measured
+from outrider_operator.reconcile.measured import Measured, carried
 from outrider_operator.reconcile.queue import WorkQueue
 from outrider_operator.reconcile.reconcile import read
 from outrider_operator.reconcile.store import Key, Store
@@ -87,7 +87,7 @@ class Loop:
                     self._queue.add(key)
             except Exception:  # what one model's pods say must not keep the others from being looked at
                 log.exception("not looked at", namespace=key.namespace, model=key.name)
-                if self._say_failed(model["metadata"]["uid"]):
+                if self._say_failed(model):
                     self._queue.add(key)
             await asyncio.sleep(0)  # others want their turn, between many models
         self._forget(there)
@@ -116,12 +116,13 @@ class Loop:
         self._store.measure(uid, after)
         return after != before
 
-    def _say_failed(self, uid: str) -> bool:
+    def _say_failed(self, model: Object) -> bool:
         """Whether that is new. Of a model that is not scaled there is nothing to say: nothing is held."""
+        uid = model["metadata"]["uid"]
         _, wanted = self._asked.get(uid, (0, None))
         if wanted is None or wanted.policy is None:
             return False
-        before = self._store.measured(uid) or Measured()
+        before = self._store.measured(uid) or _said(model)
         others = (each for each in before.findings if each.type != SCALING_ACTIVE)
         after = Measured(before.fields, (*others, unjudged()))
         self._store.measure(uid, after)
@@ -140,6 +141,14 @@ class Loop:
         """What was known of models that are gone. there: the others' uids."""
         self._asked = {uid: known for uid, known in self._asked.items() if uid in there}
         self._follower.keep(there)
+
+
+def _said(model: Object) -> Measured:
+    """What the status says already; nothing where that is what the loop fails at."""
+    try:
+        return carried(model.get("status") or {})
+    except Exception:  # written by whatever was here before, and others wait for their look
+        return Measured()
 
 
 def _told_of(children: Iterable[Object], key: Key, pods: list[SeenPod]) -> bool:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from outrider_operator.autoscaling import follow, timing
+from outrider_operator.autoscaling import follow, loop, timing
 from outrider_operator.autoscaling.decide import decide
 from outrider_operator.autoscaling.decision import Decision, Reason
 from outrider_operator.autoscaling.history import GateState, History, Known
@@ -695,6 +695,34 @@ def test_a_model_at_which_the_loop_fails_does_not_say_that_all_is_well(
     assert model.events[-1] == "ScalingHeld"
     model.tick()
     assert model.events[-1] == "ScalingActive"
+
+
+def test_a_new_process_that_fails_at_a_model_leaves_what_the_status_says_of_it(
+    rig: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = rig(BOTH)
+    model.decision = because(target=2)
+    model.tick()
+    model.follow_pods()
+    model.tick()
+    before = copy.deepcopy(model.status)
+    assert {"goodputGain", "speculating", "scalingDecisions"} <= before.keys()
+    model.start()
+    model.cluster.reconcile()
+    model.decision = because(target=2, code="WithinGoals")
+
+    def failing(*_: object) -> tuple[Decision, History]:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(loop, "observe", failing)
+        model.tick()
+    found, were = ({each["type"]: each for each in said["conditions"]} for said in (model.status, before))
+    assert found.pop("ScalingActive")["reason"] == "Failed"
+    assert were.pop("ScalingActive")["reason"] == "Measuring"
+    assert {**model.status, "conditions": found} == {**before, "conditions": were}
+    model.tick()
+    assert model.status["scalingDecisions"] == before["scalingDecisions"], "what was done is not forgotten"
 
 
 def test_a_role_that_another_scales_is_left_to_it_and_shown_as_such(rig: Make) -> None:
