@@ -73,7 +73,7 @@ def serve(
         max_model_len_tokens=role.max_model_len_tokens,
         dtype=str(role.runner.model.dtype).removeprefix("torch."),
     )
-    level_time = role.forwards.step_time
+    level_time = role.forwards.step_time()
     engine = DraftEngine(role.runner, max_num_seqs, role.max_model_len_tokens, level_time)
     return uvloop.run(_serve(about, thread, engine, host, port, probes, known_by, linger_s))
 

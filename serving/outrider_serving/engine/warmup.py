@@ -33,8 +33,8 @@ class ForwardTimes:
     by_rows: dict[int, float]
     sequence_s: float
 
-    @property
     def step_time(self) -> StepTime:
+        """One that learns on from here, by itself: who decides by it and who tells of it need the same."""
         return StepTime(list(self.by_rows.items()), self.sequence_s)
 
 

@@ -81,6 +81,7 @@ class TargetService:
         self._failed = asyncio.Event()
         self._fleet = _fleet(role, wanted.policy, wanted.drafts, wanted.access.identity) if wanted.drafts else None
         self._drafter: Drafter = NoDraft() if self._fleet is None else self._fleet
+        self._step_time = role.forwards.step_time()
         registry = CollectorRegistry()
         metrics = self._metrics(registry)
         self._engine = self._target_engine(metrics)
@@ -101,7 +102,7 @@ class TargetService:
     def _metrics(self, registry: CollectorRegistry) -> TargetMetrics:
         metrics = TargetMetrics(registry, self._role.model_name)
         metrics.set_places(self._wanted.limits.max_num_seqs, self._wanted.limits.max_batched_tokens)
-        metrics.follow_step_time(self._role.forwards.step_time)
+        metrics.follow_step_time(self._step_time)
         metrics.follow_permission(lambda: self._wanted.permission.allowed)
         fleet = self._fleet
         if fleet is not None:
@@ -118,9 +119,7 @@ class TargetService:
 
         if role.ranks is not None:
             role.ranks.on_death = fail
-        speculation = Speculation(
-            self._drafter, self._wanted.policy, role.forwards.step_time, lambda: permission.allowed
-        )
+        speculation = Speculation(self._drafter, self._wanted.policy, self._step_time, lambda: permission.allowed)
         model = role.runner.model
         return TargetEngine(
             role.model_name,

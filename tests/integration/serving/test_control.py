@@ -51,8 +51,10 @@ def test_a_target_is_told_off_and_on_without_a_restart(tmp_path: Path) -> None:
         eventually("a draft that is connected", connected)
         assert figures(http)["speculation_allowed"] == 0
         assert http.get("/health").json()["speculation"]["allowed"] is False
+        warmed_up = figures(http)["step_time_seconds"]
         without = http.post("/v1/completions", json=ASKED).json()["choices"]
         assert figures(http)["draft_asked_total"] == 0
+        assert figures(http)["step_time_seconds"] != warmed_up, "it is what the engine has learnt since"
         assert figures(http)["spec_decode_num_drafts_total"] > 0, "n-grams go on"
 
         mount(folder, {"speculation": b"on"})
