@@ -30,6 +30,7 @@ FIRST_HIT_RATE = 0.9
 # A session without a commit for so long gives its blocks up to a sequence that is opened. A shorter time would let two
 # targets' sequences take turns in dropping each other, each time reading a whole prompt.
 IDLE_S = 2.0
+POOL_SMALL = "longer than the draft's whole KV cache; raise spec.draft.kvCache.memory (--kv-cache-memory)"
 POOL_FULL = "the draft's KV cache is full; raise spec.draft.kvCache.memory (--kv-cache-memory)"
 
 
@@ -173,9 +174,11 @@ class DraftEngine:
             kv=self._runner.new_kv(),
             calibration=Calibration(self._calibration[sampling.greedy]),
         )
-        if not self._make_room(session.blocks_missing(session.behind), latest_s=self._clock() - IDLE_S):
+        blocks = session.blocks_missing(session.behind)
+        fits = blocks <= self._runner.pool.blocks
+        if not fits or not self._make_room(blocks, latest_s=self._clock() - IDLE_S):
             session.free()
-            self._reject(stream, opened.sequence, opened.epoch, POOL_FULL, full=True)
+            self._reject(stream, opened.sequence, opened.epoch, POOL_FULL if fits else POOL_SMALL, full=fits)
             return
         session.take_blocks()
         if self._runner.short_list is not None:

@@ -46,6 +46,8 @@ MOST_NAMED = 4096
 LONGEST_WORDS = 200
 # Targets that lost the same draft do not all come back at the same moment.
 JITTER = 0.2
+# A draft that had no KV blocks for a sequence does not tell when it has some again: after so long it is asked.
+FULL_S = 10.0
 # Steps that the draft has not been sent yet. One that reads nothing for so long is connected to anew.
 MOST_UNSENT = 1024
 
@@ -130,7 +132,9 @@ class RemoteDrafter:
         # Raised by each connection: what was opened under an earlier one, the draft has forgotten.
         self._generation = 0
         self._epochs = itertools.count(1)
-        self._capacity = 0
+        self._places = 0
+        # After a refusal no more than it had taken, for a while.
+        self._cut, self._cut_until_s = 0, 0.0
         self._draining = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._outbox: asyncio.Queue[pb.TargetMessage] = asyncio.Queue()
@@ -147,7 +151,9 @@ class RemoteDrafter:
     @property
     def capacity(self) -> int:
         """Sequences that this target may have here, those it has included."""
-        return self._capacity if self.available else 0
+        if not self.available:
+            return 0
+        return min(self._places, self._cut) if time.monotonic() < self._cut_until_s else self._places
 
     @property
     def draining(self) -> bool:
@@ -300,7 +306,7 @@ class RemoteDrafter:
             stream = stub.Speculate(self._outgoing(self._outbox))
             with self._changed:
                 self._generation += 1
-                self._capacity, self._draining = described.free_sequences, False
+                self._places, self._cut_until_s, self._draining = described.free_sequences, 0.0, False
             self._set_status(DraftStatus(DraftState.CONNECTED, model))
             try:
                 async with asyncio.timeout(None) as self._stream_limit:
@@ -337,7 +343,7 @@ class RemoteDrafter:
             for reject in message.reject:
                 self._take_reject(reject)
             if message.HasField("max_sequences"):
-                self._capacity = message.max_sequences
+                self._places, self._cut_until_s = message.max_sequences, 0.0
             leaving, self._draining = message.draining and not self._draining, self._draining or message.draining
             self._changed.notify_all()
         if leaving:
@@ -376,9 +382,9 @@ class RemoteDrafter:
             return
         followed.refusal = Refusal.FULL if reject.full else Refusal.DECLINED
         if reject.full:
-            # Until it says what it has: no more than it took.
             refused = [one for one in self._followed.values() if one.refusal is Refusal.FULL]
-            self._capacity = min(self._capacity, len(self._followed) - len(refused))
+            self._cut = min(self.capacity, len(self._followed) - len(refused))
+            self._cut_until_s = time.monotonic() + FULL_S
         log.warning("draft does not draft a sequence", address=self.address, reason=reject.reason[:LONGEST_WORDS])
 
 

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
+from outrider_serving.engine.sampling import Sampling
 from outrider_serving.protocol.channel import MAX_DRAFT_MESSAGE_BYTES, SERVER_OPTIONS
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
 from outrider_serving.target import remote
-from outrider_serving.target.drafters import DraftState
+from outrider_serving.target.drafters import Ask, DraftState
 from outrider_serving.target.remote import MOST_NAMED, RemoteDrafter
 from outrider_serving.target.speculation import SpeculationPolicy
 from support.inprocess import shape_of, target_step
@@ -191,6 +192,42 @@ async def test_what_sends_garbage_is_left_and_a_sound_draft_in_its_place_is_foun
     async with drafter_to(port) as drafter:
         await until(lambda: drafter.capacity == 7)
         assert handler.streams == (1 if description == NO_MESSAGE else 2)
+    await server.stop(grace=None)
+
+
+class Full(rpc.DraftServicer):
+    """A draft with four places and without KV blocks: it takes two sequences and no other, and its places stay four."""
+
+    def __init__(self) -> None:
+        self.opened: list[int] = []
+
+    async def Describe(self, request: object, context: object) -> pb.DescribeResponse:
+        return pb.DescribeResponse(model="full", tokenizer_fingerprint="same", free_sequences=4)
+
+    async def Speculate(
+        self, request_iterator: AsyncIterator[pb.TargetMessage], context: object
+    ) -> AsyncIterator[pb.DraftMessage]:
+        async for message in request_iterator:
+            for opened in message.open:
+                self.opened.append(opened.sequence)
+                if len(self.opened) > 2:
+                    reject = pb.Reject(sequence=opened.sequence, epoch=opened.epoch, reason="full", full=True)
+                    yield pb.DraftMessage(reject=[reject])
+
+
+async def test_a_draft_that_was_full_is_asked_again_after_a_while_though_it_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(remote, "FULL_S", 1.0)
+    server = grpc.aio.server()
+    rpc.add_DraftServicer_to_server(Full(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with drafter_to(port) as drafter:
+        await until(lambda: drafter.capacity == 4)
+        drafter.ask([Ask(sequence, [1, 2, 3], 3, Sampling(0.0), 8, 4, 0.1, 0.01) for sequence in (1, 2, 3)])
+        await until(lambda: drafter.capacity == 2)
+        await until(lambda: drafter.capacity == 4)
     await server.stop(grace=None)
 
 

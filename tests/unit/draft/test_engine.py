@@ -198,6 +198,14 @@ def test_a_draft_full_of_sequences_at_work_refuses_the_next_with_the_remedy() ->
     assert settled(one)[1].tree[-1].sequence == 1
 
 
+def test_a_prompt_that_the_whole_pool_cannot_hold_is_refused_for_good() -> None:
+    one = engine_of(4, lambda: 0.0)
+    one.handle(1, opening(1, [1] * 80))
+    (reject,) = settled(one)[1].reject
+    assert (reject.full, reject.reopen) == (False, False)
+    assert "spec.draft.kvCache" in reject.reason
+
+
 @pytest.mark.long
 @settings(max_examples=40, deadline=None)
 @given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=6), blocks=st.integers(2, 8))
