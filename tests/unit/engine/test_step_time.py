@@ -65,8 +65,8 @@ def test_whatever_is_seen_more_tokens_never_take_less_and_none_take_nothing(seen
     step_time = StepTime(MEASURED, 0.001)
     for tokens, seconds, sequences in seen:
         step_time.observe(tokens, seconds, sequences)
-    seconds = step_time.predict(np.arange(1.0, 5000.0, 7.0))
-    assert np.isfinite(seconds).all()
-    assert seconds[0] > 0
-    assert (np.diff(seconds) >= 0).all()
+    believed_s = step_time.predict(np.arange(1.0, 5000.0, 7.0))
+    assert np.isfinite(believed_s).all()
+    assert believed_s[0] > 0
+    assert (np.diff(believed_s) >= 0).all()
     assert step_time.sequence_s > 0
