@@ -143,15 +143,22 @@ def refusing_in_other_words_each_time(tries: list[float]) -> Callable[[str], Non
     return refusing
 
 
+async def edited_and_refused(tries: list[float]) -> Term:
+    """A model that has run, with an edit that the server refuses in other words each time. tries: when."""
+    term = Term()
+    term.tell_of_statuses()
+    term.add("m")
+    await term.work(30)
+    term.kube.before = refusing_in_other_words_each_time(tries)
+    term.edit("m", dtype="float32")
+    term.kube.writes.clear()
+    return term
+
+
 def test_a_call_that_fails_in_other_words_each_time_is_tried_as_seldom_as_in_the_same_words() -> None:
     async def scenario() -> None:
-        term, tries = Term(), list[float]()
-        term.tell_of_statuses()
-        term.add("m")
-        await term.work(30)
-        term.kube.before = refusing_in_other_words_each_time(tries)
-        term.edit("m", dtype="float32")
-        term.kube.writes.clear()
+        tries = list[float]()
+        term = await edited_and_refused(tries)
         await term.work(120)
         waits = [after - before for before, after in itertools.pairwise(tries)]
         least = [min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2**index) * (1 - JITTER) for index in range(len(waits))]
@@ -165,11 +172,8 @@ def test_a_call_that_fails_in_other_words_each_time_is_tried_as_seldom_as_in_the
 
 def test_a_spec_that_is_edited_is_tried_at_once_however_often_the_one_before_has_failed() -> None:
     async def scenario() -> None:
-        term, tries = Term(), list[float]()
-        term.add("m")
-        await term.work(30)
-        term.kube.before = refusing_in_other_words_each_time(tries)
-        term.edit("m", dtype="float32")
+        tries = list[float]()
+        term = await edited_and_refused(tries)
         await term.work(120)
         failed = len(tries)
         term.kube.before = lambda _: None
@@ -203,12 +207,8 @@ def test_a_spec_that_is_edited_while_the_one_before_fails_is_tried_at_once() -> 
 
 def test_a_status_that_somebody_clears_while_a_model_fails_is_there_again_when_it_is_tried_again() -> None:
     async def scenario() -> None:
-        term, tries = Term(), list[float]()
-        term.tell_of_statuses()
-        term.add("m")
-        await term.work(30)
-        term.kube.before = refusing_in_other_words_each_time(tries)
-        term.edit("m", dtype="float32")
+        tries = list[float]()
+        term = await edited_and_refused(tries)
         await term.work(120)
         failed = len(tries)
         cleared = copy.deepcopy(term.kube.objects["SpeculativeModel", "chat", "m"])
