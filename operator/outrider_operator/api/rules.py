@@ -82,6 +82,10 @@ def kv_cache_is_given_once(kv_cache: KvCache) -> bool:
     return (kv_cache.memory is None) != (kv_cache.fraction is None)
 
 
+def is_a_byte_at_least(amount: int | str) -> bool:
+    return parse_quantity(amount) >= 1
+
+
 def each_rank_has_a_gpu(target: Target) -> bool:
     """Of nvidia.com/gpu alone, as in CEL, which has no quantities to compute with before Kubernetes 1.29."""
     gpus = (target.resources.limits or {}).get(NVIDIA_GPU, 0)
@@ -219,6 +223,12 @@ RULES = (
         tuple(("spec", role, "kvCache") for role in ROLES),
         kv_cache_is_given_once,
         "kvCache is given as memory or as a fraction: write exactly one of the two, or remove kvCache",
+    ),
+    Rule(
+        (*(("spec", role, "kvCache", "memory") for role in ROLES), ("spec", "storage", "size")),
+        is_a_byte_at_least,
+        "less than a byte holds nothing: write a quantity such as 4Gi",
+        has_cel_twin=False,  # no quantities in CEL before 1.29; servers refuse 0, but not "0"
     ),
     Rule(
         (("spec", "target"),),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from decimal import Decimal
 from pathlib import Path
 
 import psutil
@@ -42,23 +43,22 @@ def pool_blocks(shape: KVShape, allowed_bytes: int, sequences: int, max_model_le
     return min(allowed_bytes // shape.block_bytes, sequences * blocks_for(max_model_len_tokens))
 
 
-UNITS: Sequence[tuple[str, int]] = (
-    ("Ki", 1 << 10), ("Mi", 1 << 20), ("Gi", 1 << 30), ("Ti", 1 << 40),
-    ("k", 10**3), ("M", 10**6), ("G", 10**9), ("T", 10**12),
-)  # fmt: skip
+# As the CRD has it for kvCache.memory: what it takes must not fail in the pod.
+QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?")
+EXPONENTS = {"": 0, "n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 
 
 def parse_size(text: str) -> int:
-    """A quantity of memory as Kubernetes writes it, in bytes: 4Gi, 512M, 1.5Gi, 1000000. Raises ValueError."""
-    number, unit = text.strip(), 1
-    for suffix, factor in UNITS:
-        if number.endswith(suffix):
-            number, unit = number.removesuffix(suffix), factor
-            break
-    try:
-        size = int(float(number) * unit)
-    except (ValueError, OverflowError):
-        size = 0
-    if size < 1:
+    """A quantity of memory as Kubernetes writes it, in bytes: 4Gi, 512M, 1.5Gi. Raises ValueError."""
+    match = QUANTITY.fullmatch(text.strip())
+    size_bytes = 0 if match is None else int(Decimal(match[1]) * _unit(match[2] or ""))
+    if size_bytes < 1:
         raise ValueError(f"{text!r} is not an amount of memory; write it like 4Gi or 512Mi")
-    return size
+    return size_bytes
+
+
+def _unit(suffix: str) -> Decimal:
+    """Bytes of 1 with this suffix."""
+    if suffix.endswith("i"):
+        return Decimal(1024 ** ("KMGTPE".index(suffix[0]) + 1))
+    return Decimal(1).scaleb(EXPONENTS[suffix] if suffix in EXPONENTS else int(suffix[1:]))

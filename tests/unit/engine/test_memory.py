@@ -46,13 +46,27 @@ def test_without_a_limit_there_is_what_the_machine_has(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("4Gi", 4 << 30), ("512M", 512_000_000), ("1.5Ki", 1536), ("1000000", 1_000_000)]
+    ("text", "size"),
+    [
+        ("4Gi", 4 << 30),
+        (" 4Gi ", 4 << 30),
+        ("512M", 512_000_000),
+        ("1.5Ki", 1536),
+        ("1000000", 1_000_000),
+        ("4294967296000m", 4 << 30),
+        ("2e9", 2_000_000_000),
+        ("1.Pi", 1 << 50),
+        (".5E", 500_000_000_000_000_000),
+        ("1999m", 1),
+    ],
 )
 def test_sizes_are_read_as_kubernetes_writes_them(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "lots", "4GiB", "-1Gi", "0", "nan", "1e400"])
+@pytest.mark.parametrize(
+    "text", ["", "lots", "4GiB", "-1Gi", "0", "nan", "1e400", "0Gi", "999m", "1_000", "4 Gi", "4K"]
+)
 def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="4Gi"):
         parse_size(text)

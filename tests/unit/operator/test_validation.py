@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from outrider_operator.api.problem import InvalidResourceError, UnreadableError
+from outrider_operator.api.quantity import parse_quantity
 from outrider_operator.api.validation import (
     LARGEST_FILE_BYTES,
     check,
@@ -14,7 +15,8 @@ from outrider_operator.api.validation import (
     read_text,
     validate,
 )
-from unit.operator.yaml_models import SAMPLES, problems
+from outrider_serving.engine.memory import parse_size
+from unit.operator.yaml_models import SAMPLES, problems, resource
 
 HEAD = """\
 apiVersion: outrider.dev/v1alpha1
@@ -163,6 +165,14 @@ WRONG = {
         "m.yaml:8:23: spec.target.kvCache.memory: '4GB' is not a quantity;"
         ' write a number or text such as 2, "1.5", 500m or 4Gi',
     ),
+    "a pool of no bytes": (
+        "  target:\n    model: {uri: hf://a/b}\n    kvCache: {memory: 0}\n",
+        "m.yaml:8:23: spec.target.kvCache.memory: less than a byte holds nothing: write a quantity such as 4Gi",
+    ),
+    "a pool of less than a byte": (
+        TARGET + "  draft: {model: {uri: hf://a/c}, kvCache: {memory: 999m}}\n",
+        "m.yaml:7:53: spec.draft.kvCache.memory: less than a byte holds nothing: write a quantity such as 4Gi",
+    ),
     "a pool of a bare fraction": (
         "  target:\n    model: {uri: hf://a/b}\n    kvCache: {memory: 0.5}\n",
         "m.yaml:8:23: spec.target.kvCache.memory: 0.5 is a number with a fraction, not a quantity;"
@@ -207,6 +217,10 @@ WRONG = {
         TARGET + "  storage: {size: 50GB}\n",
         "m.yaml:7:19: spec.storage.size: '50GB' is not a quantity; write a number or text such as 2, \"1.5\", 500m or"
         " 4Gi",
+    ),
+    "a size of no bytes": (
+        TARGET + "  storage: {size: '0Gi'}\n",
+        "m.yaml:7:19: spec.storage.size: less than a byte holds nothing: write a quantity such as 4Gi",
     ),
     "a host that is none": (
         TARGET + "  endpoint: {route: {kind: Route, host: https://chat}}\n",
@@ -306,6 +320,19 @@ WRONG = {
 @pytest.mark.parametrize(("spec", "line"), WRONG.values(), ids=WRONG.keys())
 def test_one_mistake_is_told_in_one_line(spec: str, line: str) -> None:
     assert problems(HEAD + spec) == [line]
+
+
+@pytest.mark.parametrize("number", ["0", "0.0005", "1", "04.5", ".5", "4294967296000"])
+def test_a_pool_that_is_right_here_is_one_to_the_pod_that_has_to_make_it(number: str) -> None:
+    suffixes = ["", *"numkMGTPE", *(f"{each}i" for each in "KMGTPE"), "e9", "E+2", "e-3"]
+    for memory in [number + suffix for suffix in (*suffixes, "K", "GB", "gi")]:
+        target = {"model": {"uri": "hf://a/b"}, "kvCache": {"memory": memory}}
+        _, wrong = check_object(resource({"target": target}))
+        if wrong:
+            with pytest.raises(ValueError, match="not an amount"):
+                parse_size(memory)
+        else:
+            assert parse_size(memory) == int(parse_quantity(memory))
 
 
 @pytest.mark.parametrize("file", SAMPLES, ids=lambda file: file.stem)
