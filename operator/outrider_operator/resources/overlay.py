@@ -44,9 +44,18 @@ def merged(key: str, built: list[Object], said: list[Object]) -> list[Object]:
 
 
 def _container(container: Object, said: Object) -> Object:
-    keys = {"env": "name", "volumeMounts": "mountPath"}
-    lists = {name: merged(key, container.get(name, []), said[name]) for name, key in keys.items() if name in said}
+    lists: Object = {}
+    if "env" in said:
+        lists["env"] = _variables(container.get("env", []), said["env"])
+    if "volumeMounts" in said:
+        lists["volumeMounts"] = merged("mountPath", container.get("volumeMounts", []), said["volumeMounts"])
     return {**container, **lists}
+
+
+def _variables(built: list[Object], said: list[Object]) -> list[Object]:
+    """As merged, but with what is said at the end, in its own order: $(NAME) in a value is what stands before it."""
+    taken = {entry["name"] for entry in said}
+    return [*(entry for entry in built if entry["name"] not in taken), *said]
 
 
 def _affinity(built: Object, said: Affinity) -> Object:

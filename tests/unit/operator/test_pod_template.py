@@ -90,6 +90,19 @@ def test_variables_are_added_and_win_over_the_operators() -> None:
     assert {"name": "HOME", "value": "/home/outrider"} in env
 
 
+def test_a_variable_in_the_place_of_the_operators_may_name_those_said_before_it() -> None:
+    said = [
+        {"name": "BASE", "value": "/cache/mine"},
+        {"name": "HF_HOME", "value": "$(BASE)/hf"},
+        {"name": "TRITON_CACHE_DIR", "value": "$(HF_HOME)/../triton of $(HOME)"},
+    ]
+    env = container(env=said)["env"]
+    # A kubelet knows in a value what stands before it: HOME is the operator's own.
+    assert env[-3:] == said
+    assert "HOME" in [entry["name"] for entry in env[:-3]]
+    assert len({entry["name"] for entry in env}) == len(env)
+
+
 def test_a_volume_takes_the_place_of_the_operators_of_its_name() -> None:
     shm = {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "64Gi"}}
     weights = {"name": "weights", "persistentVolumeClaim": {"claimName": "weights", "readOnly": True}}
