@@ -22,6 +22,7 @@ from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.quantization import Quantization
 from outrider_serving.engine.ranks import GRACE_S, Ranks, join, receive
 from outrider_serving.engine.replay import Replayer
+from outrider_serving.engine.row_counts import make_products
 from outrider_serving.engine.sharding import check_divisible, settle
 
 log = structlog.get_logger()
@@ -70,6 +71,7 @@ def main() -> int:
         if (blocks := receive(pipe)) is None:
             return 0
         runner.take_memory(int.from_bytes(blocks, "little"))
+        make_products(model)
         replayer = Replayer(runner.pool)
         while (message := receive(pipe)) is not None:
             runner.forward(replayer.batch(message))

@@ -41,4 +41,5 @@ class ParallelRunner(ModelRunner):
         except RuntimeError as error:
             if self._ranks.complete:
                 raise
-            raise RankDied(f"a rank ended during a forward ({str(error).strip().splitlines()[0]})") from None
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise RankDied(f"a rank ended during a forward ({reason})") from None

@@ -7,6 +7,7 @@ burns a core or a GPU, and runs into the collective's timeout. In between the ra
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -124,7 +125,9 @@ class Ranks:
         """Returns when all have ended, by force if need be."""
         self._ending = True
         for pipe in self._pipes:
-            pipe.close()
+            # Of a rank that is gone: what was not sent to it cannot be.
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
         deadline_s = time.monotonic() + GRACE_S
         for process in self._processes:
             try:

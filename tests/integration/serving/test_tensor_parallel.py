@@ -137,6 +137,26 @@ def test_when_a_rank_dies_the_whole_pod_starts_anew_and_says_why(target: Target)
     assert (said["rank"], said["how"]) == (1, "SIGKILL")
 
 
+def test_ranks_are_ended_though_one_of_them_has_died_amid_a_message() -> None:
+    told = """
+from outrider_serving.engine.ranks import RankDied, Ranks
+
+ranks = Ranks("outrider_serving.rank", 3)
+ranks.on_death = lambda: None
+dead, other = ranks._processes
+dead.kill()
+dead.wait()
+try:
+    ranks.send(b"settings")
+except RankDied:
+    ranks.end()
+    print(other.returncode)
+"""
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].lstrip("-").isdigit(), "the other has ended too"
+
+
 def test_heads_that_do_not_divide_are_refused_in_one_line_with_the_numbers_that_do(tmp_path: Path) -> None:
     model, _ = save_pair(tmp_path, 6, 3)
     command = [sys.executable, "-m", "outrider_serving.target.main", f"--model=file://{model}", "--port=0"]
