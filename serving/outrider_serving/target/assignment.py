@@ -29,14 +29,14 @@ class Places:
         return self.assigned / max(1, self.capacity)
 
     @property
-    def load_with_one_more(self) -> float:
-        return (self.assigned + 1) / max(1, self.capacity)
+    def with_one_more(self) -> Places:
+        return Places(self.capacity, self.assigned + 1)
 
 
 def least_loaded(drafts: Mapping[Draft, Places], refused: Collection[Draft] = ()) -> Draft | None:
     """The draft that is fullest least with one more sequence, of those that have room and have not refused it."""
     free = [draft for draft, places in drafts.items() if places.free and draft not in refused]
-    return min(free, key=lambda draft: drafts[draft].load_with_one_more, default=None)
+    return min(free, key=lambda draft: drafts[draft].with_one_more.load, default=None)
 
 
 def overloaded(drafts: Mapping[Draft, Places]) -> tuple[Draft, Draft] | None:
@@ -45,6 +45,6 @@ def overloaded(drafts: Mapping[Draft, Places]) -> tuple[Draft, Draft] | None:
     if to is None:
         return None
     fullest = max(drafts, key=lambda draft: drafts[draft].load)
-    if drafts[fullest].load <= LARGE_IMBALANCE * drafts[to].load_with_one_more:
+    if drafts[fullest].load <= LARGE_IMBALANCE * drafts[to].with_one_more.load:
         return None
     return fullest, to

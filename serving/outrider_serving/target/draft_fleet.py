@@ -168,9 +168,11 @@ class DraftFleet:
     def ask(self, asks: Many[Ask]) -> None:
         with self._changed:
             now_s = self._clock()
-            going_on = self._places(now_s).keys()
             for ask in asks:
-                self._settle(ask.sequence, going_on, now_s)
+                self._follow(ask.sequence, now_s)
+            places = self._places(now_s)
+            for ask in asks:
+                self._settle(ask.sequence, places, now_s)
             self._even_out(asks, now_s)
             self._tell(asks)
 
@@ -184,20 +186,27 @@ class DraftFleet:
         for member, its_asks in by_member.items():
             member.drafter.ask(its_asks)
 
-    def _settle(self, sequence: int, going_on: Collection[Member], now_s: float) -> None:
-        """Gives the sequence a draft of those that can go on with it, if there is one."""
+    def _follow(self, sequence: int, now_s: float) -> None:
+        """What its drafts have said since the last step."""
         home = self._homes.get(sequence)
-        if home is None:
-            home = self._homes[sequence] = Home(now=self._place(set(), now_s))
-            return
-        self._leave_those_lost(home, sequence, now_s)
-        self._take_over(home, sequence, now_s)
-        if home.next is None and home.now not in going_on:
-            others = home.refused if home.now is None else {*home.refused, home.now}
-            self._begin_move(home, self._place(others, now_s), now_s)
+        if home is not None:
+            self._leave_those_lost(home, sequence, now_s)
+            self._take_over(home, sequence, now_s)
 
-    def _place(self, refused: set[Member], now_s: float) -> Member | None:
-        return least_loaded(self._places(now_s), refused)
+    def _settle(self, sequence: int, places: dict[Member, Places], now_s: float) -> None:
+        """Gives the sequence a draft of those that can go on with it, if there is one, and takes its place out of
+        `places`: to count those that are taken for each sequence without one took 58 ms a step for 256.
+        """
+        home = self._homes.get(sequence)
+        if home is not None and (home.next is not None or home.now in places):
+            return
+        to = least_loaded(places, home.refused if home else ())
+        if to is not None:
+            places[to] = places[to].with_one_more
+        if home is None:
+            self._homes[sequence] = Home(now=to)
+        else:
+            self._begin_move(home, to, now_s)
 
     def _places(self, now_s: float) -> dict[Member, Places]:
         """Of the drafts that sequences may go to. The last one that is left is not spared for its silence: whether

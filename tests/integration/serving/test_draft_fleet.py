@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
@@ -13,10 +14,12 @@ import grpc
 import pytest
 from outrider_serving.draft.server import DRAIN_POLL_S
 from outrider_serving.engine.model_runner import ModelRunner
+from outrider_serving.engine.sampling import Sampling
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2 as pb
 from outrider_serving.protocol.outrider.draft.v1 import draft_pb2_grpc as rpc
 from outrider_serving.target import draft_fleet
-from outrider_serving.target.draft_fleet import DraftFleet, DraftReport
+from outrider_serving.target.draft_fleet import DraftFleet, DraftReport, Member
+from outrider_serving.target.drafters import Ask
 from outrider_serving.target.names import Resolver, resolve
 from outrider_serving.target.remote import RemoteDrafter
 from outrider_serving.target.speculation import SpeculationPolicy
@@ -363,6 +366,30 @@ async def test_a_draft_that_is_full_gets_no_more_than_it_takes_and_the_rest_go_e
     assert seen == [(1, 4)]
     assert max(report.tree_hits for report in reports[:6]) == 5
     assert small.engine.opened + large.engine.opened == len(PROMPTS), "the sixth got a place when another had ended"
+
+
+async def test_sequences_without_a_place_do_not_have_the_places_counted_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted = 0
+
+    def count(fleet: DraftFleet) -> Counter[Member]:
+        nonlocal counted
+        counted += 1
+        return assigned(fleet)
+
+    assigned = DraftFleet._assigned
+    async with draft_server(max_num_seqs=2) as draft, fleet_of(draft.address) as fleet:
+        await until(lambda: fleet.connected == 1)
+        asks = [
+            Ask(sequence, [1, 2, 3], 3, Sampling(0.0), max_nodes=8, max_depth=4, target_step_s=0.1, target_node_s=0.0)
+            for sequence in range(100)
+        ]
+        monkeypatch.setattr(DraftFleet, "_assigned", count)
+        fleet.ask(asks)
+        fleet.ask(asks)
+        assert counted <= 4
+        assert [report.sequences for report in fleet.reports] == [2]
 
 
 async def test_three_targets_share_a_draft_that_grows_their_trees_in_one_forward() -> None:

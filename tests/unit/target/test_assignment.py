@@ -38,7 +38,7 @@ def test_equal_drafts_differ_by_one_sequence_at_most(capacity: int, drafts: int,
 def test_no_draft_is_fuller_than_another_would_be_with_one_sequence_more(capacity: list[int], sequences: int) -> None:
     assigned = filled(capacity, sequences)
     places = [Places(most, assigned[draft]) for draft, most in enumerate(capacity) if most]
-    assert all(one.load <= other.load_with_one_more + 1e-9 for one in places for other in places)
+    assert all(one.load <= other.with_one_more.load + 1e-9 for one in places for other in places)
 
 
 def test_a_draft_that_refused_is_not_asked_again() -> None:
@@ -63,7 +63,7 @@ def test_a_move_never_makes_the_draft_it_goes_to_the_fuller_one(drafts: list[tup
     if move is not None:
         source, to = move
         assert places[to].free
-        assert places[to].load_with_one_more < places[source].load
+        assert places[to].with_one_more.load < places[source].load
 
 
 def test_small_differences_are_left_to_the_sequences_that_come() -> None:
