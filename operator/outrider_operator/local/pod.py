@@ -1,10 +1,11 @@
 """From a Deployment, as rendered, to the one process that stands for one of its pods here. Pure.
 
-Command, args and env are taken over as they are. The exceptions are places: a path below a mounted emptyDir
+Command, args and env are taken over as a kubelet reads them. The exceptions are places: a path below a mounted emptyDir
 becomes one in a private folder, a mounted ConfigMap a folder of the run that all pods share, and the Hugging Face
 cache stays the user's own: nothing is downloaded twice.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,6 +17,7 @@ LONGEST_GRACE_S = 10.0
 DEFAULT_GRACE_S = 30.0  # Kubernetes' own default
 HF_HOME = "HF_HOME"
 MODEL_MIRROR = "OUTRIDER_MODEL_MIRROR"  # names a folder of this machine already
+REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")  # in values of a container's env, and in its args
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,14 @@ def plan_process(
     [container] = pod["containers"]
     own = local_mounts(pod, container, private_folder / name)
     shared = config_mounts(pod, container, private_folder)
+    env = local_env(container, own, user_env)
+    args = (_expanded(arg, env) for arg in container.get("args", []))
     drain_s = float(pod.get("terminationGracePeriodSeconds", DEFAULT_GRACE_S))
     return ProcessPlan(
         name=name,
         role=container["name"],
-        argv=(*container["command"], *(_moved_arg(arg, shared) for arg in container.get("args", []))),
-        env=local_env(container, own, user_env),
+        argv=(*container["command"], *(_moved_arg(arg, shared) for arg in args)),
+        env=env,
         folders=(*own.values(), *shared.values()),
         probe=_probe(container),
         ports=_named_ports(container),
@@ -104,12 +108,19 @@ def local_env(
     container: Mapping[str, Any], mounts: Mapping[PurePosixPath, Path], user_env: Mapping[str, str]
 ) -> dict[str, str]:
     """The container's env with the paths below its emptyDirs moved into their folders here."""
-    env = {entry["name"]: entry.get("value", "") for entry in container.get("env", [])}
+    env: dict[str, str] = {}
+    for entry in container.get("env", []):
+        env[entry["name"]] = _expanded(entry.get("value", ""), env)
     env |= {name: _moved(value, mounts) for name, value in env.items() if name != MODEL_MIRROR}
     if HF_HOME in env:
         cache_home = user_env.get("XDG_CACHE_HOME") or str(Path(user_env.get("HOME", "~")) / ".cache")
         env[HF_HOME] = user_env.get(HF_HOME) or str(Path(cache_home) / "huggingface")
     return env
+
+
+def _expanded(text: str, env: Mapping[str, str]) -> str:
+    """The text with $$ as $, and $(NAME) as the variable; as it stands where there is none of that name."""
+    return REFERENCE.sub(lambda found: "$" if found[1] is None else env.get(found[1], found[0]), text)
 
 
 def _moved_arg(arg: str, mounts: Mapping[PurePosixPath, Path]) -> str:

@@ -119,7 +119,7 @@ def _fetch(role: Role, origin: Source) -> Object:
         "name": "fetch-model",
         "image": role.image,
         "command": ["outrider-models"],
-        "args": list(origin.fetch_args),
+        "args": [_literal(arg) for arg in origin.fetch_args],
         "env": environment(role),
         **({} if origin.secret is None else {"envFrom": [{"secretRef": {"name": origin.secret}}]}),
         "resources": _fetch_resources(role.spec.resources),
@@ -156,13 +156,19 @@ def _writable_folders() -> list[Object]:
     return [{"name": name, "mountPath": path} for name, path in folders.items()]
 
 
+def _literal(text: str) -> str:
+    """Written so that it reaches the container as it is: Kubernetes takes $$ for $, and $(NAME) for a variable."""
+    return text.replace("$", "$$")
+
+
 def _container(role: Role, origin: Source) -> Object:
     revision = [] if origin.revision is None else [f"--revision={origin.revision}"]
+    args = [f"--model={origin.uri}", *revision, *role.args, *_linger(role), *(each.arg for each in role.folders)]
     return {
         "name": role.component,
         "image": role.image,
         "command": [f"outrider-{role.component}"],
-        "args": [f"--model={origin.uri}", *revision, *role.args, *_linger(role), *(each.arg for each in role.folders)],
+        "args": [_literal(arg) for arg in args],
         "env": environment(role),
         "ports": [{"name": port.name, "containerPort": port.number, "protocol": "TCP"} for port in role.ports],
         "resources": _resources(role.spec.resources),
@@ -202,7 +208,7 @@ def environment(role: Role) -> list[Object]:
         values["OMP_NUM_THREADS"] = str(cpus)
     if role.model_mirror is not None:
         values["OUTRIDER_MODEL_MIRROR"] = role.model_mirror
-    return [{"name": name, "value": value} for name, value in values.items()]
+    return [{"name": name, "value": _literal(value)} for name, value in values.items()]
 
 
 def model_args(spec: Target | Draft) -> list[str]:

@@ -109,6 +109,23 @@ def test_a_mirror_below_tmp_is_not_taken_for_a_folder_of_the_pod() -> None:
     assert target.env["OUTRIDER_MODEL_MIRROR"] == "/tmp/models"
 
 
+def test_a_dollar_in_an_address_and_in_a_mirror_is_one_here_too() -> None:
+    target, _ = processes(plan(model(target=role("file:///models/$(HOME)/m$$")), mirror="/srv/$$models"))
+    assert "--model=file:///models/$(HOME)/m$$" in target.argv
+    assert target.env["OUTRIDER_MODEL_MIRROR"] == "/srv/$$models"
+
+
+def test_variables_name_each_other_as_in_a_pod() -> None:
+    env = [
+        {"name": "LATER", "value": "$(BASE) $$(BASE) $5"},
+        {"name": "BASE", "value": "/tmp"},
+        {"name": "TRITON_CACHE_DIR", "value": "$(BASE)/triton"},
+    ]
+    target, _ = processes(plan(model(target=role(podTemplate={"env": env}))))
+    assert target.env["LATER"] == "$(BASE) $(BASE) $5"
+    assert target.env["TRITON_CACHE_DIR"] == "/run/private/target/tmp/triton"
+
+
 def test_the_drain_of_a_cluster_is_too_long_for_ctrl_c_but_not_for_one_that_is_not_wanted_any_more() -> None:
     assert [(process.grace_s, process.drain_s) for process in processes(plan(model()))] == [(10.0, 120.0), (10.0, 30.0)]
 

@@ -1,5 +1,6 @@
 """Each address of a model, and what of it is in the pod."""
 
+import re
 from typing import Any
 
 import kubernetes_validate
@@ -70,6 +71,38 @@ def test_a_revision_is_fetched_and_has_a_folder_of_its_own() -> None:
     assert tagged["initContainers"][0]["args"][-1] == "--revision=refs/pr/1"
     assert model_flags(main) != model_flags(tagged)
     assert len(model_flags(tagged)) == 1
+
+
+def as_a_kubelet_starts_it(container: dict[str, Any]) -> list[str]:
+    """The arguments once $$ and $(NAME) have been read in them."""
+    env = {entry["name"]: entry["value"] for entry in container["env"]}
+    return [
+        re.sub(r"\$\$|\$\((.*?)\)", lambda found: env.get(found[1], found[0]) if found[1] else "$", arg)
+        for arg in container["args"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("uri", "served"),
+    [
+        ("pvc://models/team$$a/m$", "file:///etc/outrider/model/team$$a/m$"),
+        ("file:///models/$(HOME)/$$(HOME)", "file:///models/$(HOME)/$$(HOME)"),
+    ],
+)
+def test_a_dollar_in_an_address_is_one_in_the_pod(uri: str, served: str) -> None:
+    [serve] = pod_of(uri)["containers"]
+    assert as_a_kubelet_starts_it(serve)[0] == f"--model={served}"
+
+
+def test_a_dollar_in_an_address_is_one_in_the_download() -> None:
+    uri = "s3://bucket/$(HOME)/m$$"
+    pod = pod_of(uri, Platform(model_mirror="https://models.example/$$a"))
+    [fetch], [serve] = pod["initContainers"], pod["containers"]
+    _, address, folder = as_a_kubelet_starts_it(fetch)
+    assert address == uri
+    assert folder.endswith("/m$$")
+    assert as_a_kubelet_starts_it(serve)[0] == f"--model=file://{folder}"
+    assert {"name": "OUTRIDER_MODEL_MIRROR", "value": "https://models.example/$$$$a"} in fetch["env"]
 
 
 def test_replicas_and_roles_share_the_folder_of_one_model() -> None:
