@@ -20,7 +20,9 @@ def place_of(item: Object) -> Place:
 
 
 class MemoryKube:
-    """Takes the calls of `Kube`. before: called before each with its verb; what it raises, the caller gets."""
+    """Takes the calls of `Kube`. before: called before each with its verb; what it raises, the caller gets. admit: what
+    an admission webhook makes of an object that is applied; the object is its own to change.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[Place, Object] = {}
@@ -29,6 +31,7 @@ class MemoryKube:
         # by group and version the optional kinds; None: that API does not answer
         self.served: dict[str, set[str] | None] = {}
         self.before: Callable[[str], None] = lambda _: None
+        self.admit: Callable[[Object], Object] = lambda item: item
         self._versions = itertools.count(1)
 
     def add(self, item: Object) -> Object:
@@ -79,6 +82,7 @@ class MemoryKube:
         if version is not None and (live is None or live["metadata"]["resourceVersion"] != version):
             raise KubeError(409, "Conflict", "it has been changed meanwhile")
         self.writes.append(("apply", place_of(item)))
+        item = self.admit(copy.deepcopy(item))
         if item["kind"] == "Deployment":
             item = applied(item, live)
         if live is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from outrider_operator.api.quantity import parse_quantity
+from outrider_operator.reconcile.difference import thousandths
 from outrider_operator.resources.pod import Object
 
 
@@ -14,6 +14,6 @@ def grown(wanted: Object, live: Object | None) -> Object:
         return wanted
     has = live["spec"]["resources"]["requests"]["storage"]
     requests = wanted["spec"]["resources"]["requests"]
-    if parse_quantity(has) <= parse_quantity(requests["storage"]):
+    if thousandths(has) <= thousandths(requests["storage"]):
         return wanted
     return {**wanted, "spec": {**wanted["spec"], "resources": {"requests": {**requests, "storage": has}}}}

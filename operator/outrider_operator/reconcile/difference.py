@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from outrider_operator.api.quantity import parse_quantity
 from outrider_operator.resources.pod import Object
@@ -34,6 +35,14 @@ class Difference:
         return not (self.apply or self.prune)
 
 
+class Differs(NamedTuple):
+    """What is there and not as it is wanted. path: the names of fields on the way, in lists the keys of entries."""
+
+    path: tuple[object, ...]
+    wanted: object
+    live: object
+
+
 def identity(item: Object) -> tuple[str, str]:
     """What tells the objects of one model apart: kind and name."""
     return item["kind"], item["metadata"]["name"]
@@ -48,38 +57,62 @@ def stamped(item: Object) -> Object:
     return {**item, "metadata": {**metadata, "annotations": annotations}}
 
 
-def difference(wanted: Iterable[Object], there: Iterable[Object]) -> Difference:
-    """`there`: every object that the model owns."""
+def difference(
+    wanted: Iterable[Object],
+    there: Iterable[Object],
+    kept: Mapping[tuple[str, str], Collection[Differs]] | None = None,
+) -> Difference:
+    """`there`: every object that the model owns. kept: by kind and name, what differed still in the server's answer to
+    the last apply, and would after the next: an admission webhook has it so.
+    """
     live = {identity(item): item for item in there}
     items = [stamped(item) for item in wanted]
-    apply = [item for item in items if not covers(live.get(identity(item)), item)]
-    kept = {identity(item) for item in items}
-    prune = [item for key, item in live.items() if key not in kept and "deletionTimestamp" not in item["metadata"]]
+    apply = [item for item in items if changes(live.get(identity(item)), item, (kept or {}).get(identity(item), ()))]
+    wanted_ = {identity(item) for item in items}
+    prune = [item for key, item in live.items() if key not in wanted_ and "deletionTimestamp" not in item["metadata"]]
     return Difference(apply, prune)
 
 
-def covers(live: Any, wanted: Any, quantity: bool = False, free: bool = False) -> bool:
-    """Whether everything that is wanted is there. More may be: what the server fills in, what others have added.
-    quantity: they are quantities, or hold some. free: they are one of FREE.
-    """
+def changes(live: Object | None, wanted: Object, kept: Collection[Differs]) -> bool:
+    """Whether an apply changes anything, where `kept` is what differs after one."""
+    return any(each not in kept for each in differs(live, wanted))
+
+
+def covers(live: Any, wanted: Any) -> bool:
+    """Whether everything that is wanted is there. More may be: what the server fills in, what others have added."""
+    return next(differs(live, wanted), None) is None
+
+
+def differs(
+    live: Any, wanted: Any, path: tuple[object, ...] = (), quantity: bool = False, free: bool = False
+) -> Iterator[Differs]:
+    """All that is wanted and not there. quantity: they are quantities, or hold some. free: they are one of FREE."""
     if isinstance(wanted, dict):
+        if live is None and wanted:
+            yield Differs(path, wanted, None)
+            return
         found = live if isinstance(live, dict) else {}
-        return (live is not None or not wanted) and all(
-            covers(found.get(name), value, quantity or name in QUANTITIES, name in FREE)
-            or (not free and found.get(name) is None and _left_out(name, value))
-            for name, value in wanted.items()
-        )
-    if isinstance(wanted, list):
-        return _covers_list(live or [], wanted)
-    return bool(live == wanted) or (quantity and _same_quantity(live, wanted))
+        for name, value in wanted.items():
+            if free or found.get(name) is not None or not _left_out(name, value):
+                of_quantity = quantity or name in QUANTITIES
+                yield from differs(found.get(name), value, (*path, name), of_quantity, name in FREE)
+    elif isinstance(wanted, list):
+        yield from _differs_in_list(live or [], wanted, path)
+    elif not (live == wanted or (quantity and _same_quantity(live, wanted))):
+        yield Differs(path, wanted, live)
 
 
-def _covers_list(live: list[Any], wanted: list[Any]) -> bool:
+def _differs_in_list(live: list[Any], wanted: list[Any], path: tuple[object, ...]) -> Iterator[Differs]:
     key = next((key for key in KEYS if wanted and _tells_apart(key, wanted)), None)
-    if key is None:
-        return len(live) == len(wanted) and all(map(covers, live, wanted))
-    by_key = {each.get(key): each for each in live if isinstance(each, dict)}
-    return all(covers(by_key.get(each[key]), each) for each in wanted)
+    if key is not None:
+        by_key = {each.get(key): each for each in live if isinstance(each, dict)}
+        for each in wanted:
+            yield from differs(by_key.get(each[key]), each, (*path, each[key]))
+    elif len(live) != len(wanted):
+        yield Differs(path, wanted, live)
+    else:
+        for index, (of_live, each) in enumerate(zip(live, wanted, strict=True)):
+            yield from differs(of_live, each, (*path, index))
 
 
 def _tells_apart(key: str, entries: list[Any]) -> bool:
@@ -94,8 +127,15 @@ def _left_out(name: str, value: object) -> bool:
 
 
 def _same_quantity(live: object, wanted: object) -> bool:
-    """The server writes 1000m as 1."""
     try:
-        return parse_quantity(str(live)) == parse_quantity(str(wanted))
+        return thousandths(live) == thousandths(wanted)
     except ValueError:
         return False
+
+
+def thousandths(quantity: object) -> int:
+    """A quantity as the server keeps it: 1000m as 1, and what is finer than a thousandth rounded up (0.3333 as 334m).
+
+    Raises ValueError where it is none.
+    """
+    return math.ceil(parse_quantity(str(quantity)).scaleb(3))

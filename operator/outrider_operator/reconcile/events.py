@@ -72,7 +72,9 @@ def _same(now: Object, then: Object | None) -> bool:
 
 
 def repairs(apply: Iterable[Object], there: Sequence[Object], lost: Collection[tuple[str, str]]) -> list[Said]:
-    """What is about to be put back as it was. lost: kind and name of what somebody else has deleted."""
+    """What is put back as it was. apply: what applying changes. lost: kind and name of what somebody else has
+    deleted.
+    """
     live = {identity(item): item for item in there}
     said = []
     for item in apply:

@@ -16,7 +16,7 @@ from outrider_operator.kube.kinds import HORIZONTAL_POD_AUTOSCALER, SECRET, SPEC
 from outrider_operator.reconcile.certificates import Certificates
 from outrider_operator.reconcile.claim import grown
 from outrider_operator.reconcile.conditions import FAILED, PAUSED, READY, REFUSED, Finding
-from outrider_operator.reconcile.difference import covers, difference, identity
+from outrider_operator.reconcile.difference import Differs, changes, covers, difference, differs, identity
 from outrider_operator.reconcile.events import repairs, transitions
 from outrider_operator.reconcile.measured import Measured, carried
 from outrider_operator.reconcile.owner import foreign, owned_by
@@ -107,8 +107,8 @@ class Reconciler:
             wanted = [owned_by(model, item) for item in build(typed, self.platform)]
             problems = await self._taken(model, wanted) or await self._certificates.bring(model, typed)
             if not problems:
-                wrote = await self._bring(model, typed, wanted)
-                if wrote and not model.get("status"):
+                new = await self._bring(model, typed, wanted)
+                if new and not model.get("status"):
                     return Again(SETTLE_S)
         await self._say(model, typed, accepted(problems, lacking=lacking))
         conflicts = typed is not None and problems
@@ -196,8 +196,8 @@ class Reconciler:
             return []
 
     async def _bring(self, model: Object, typed: SpeculativeModel, wanted: Sequence[Object]) -> bool:
-        """Writes what differs, and whether anything did. Replicas that others set do not differ, nor does a claim that
-        they have grown.
+        """Writes what differs, and whether that made objects which had not been there before. Replicas that others set
+        do not differ, nor does a claim that they have grown.
         """
         uid = model["metadata"]["uid"]
         there = self._store.owned(uid)
@@ -205,19 +205,41 @@ class Reconciler:
         scaled = {identity(item): replicas(item) for item in await self._scaled(typed, wanted, live)}
         sized = [grown(item, live.get(identity(item))) for item in wanted]
         compared = [without_replicas(item) if identity(item) in scaled else item for item in sized]
-        todo = difference(compared, there)
+        todo = difference(compared, there, self._store.kept(uid))
         lost = self._store.lost(uid)
-        said = repairs(todo.apply, there, lost)
         self._store.forget_lost(uid, lost - {identity(item) for item in wanted})
+        changed = []
         for item in todo.apply:
             place = identity(item)
             full = with_replicas(item, scaled[place], live.get(place)) if place in scaled else item
-            self._store.child_seen(await self._kube.apply(full))
+            kept = await self._apply(uid, item, full)
+            if changes(live.get(place), item, kept):
+                changed.append(item)
         for item in todo.prune:
             await self._kube.delete(item)
             self._store.child_gone(item, by_us=True)
-        await self._teller.tell(model, said)
-        return not todo.empty
+        await self._teller.tell(model, repairs(changed, there, lost))
+        return any(identity(item) not in live and identity(item) not in lost for item in todo.apply)
+
+    async def _apply(self, uid: str, item: Object, full: Object) -> Sequence[Differs]:
+        """Gives what differs still in the answer: what an admission webhook makes of each apply. full: the item with
+        what is not compared.
+        """
+        answer = await self._kube.apply(full)
+        self._store.child_seen(answer)
+        kept = tuple(differs(answer, item))
+        self._store.keep(uid, identity(item), kept)
+        if kept:
+            fields = sorted({".".join(map(str, each.path)) for each in kept})
+            kind, name = identity(item)
+            log.warning(
+                "the server has it otherwise",
+                namespace=item["metadata"]["namespace"],
+                kind=kind,
+                name=name,
+                fields=fields,
+            )
+        return kept
 
     async def _say(self, model: Object, typed: SpeculativeModel | None, accepted_: Finding) -> None:
         found, measured = self._found(model, typed, accepted_)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from outrider_operator.autoscaling.pods import INSTANCE, SeenPod, seen_pod
 from outrider_operator.kube.kinds import HORIZONTAL_POD_AUTOSCALER, POD, SPECULATIVE_MODEL, Kind
+from outrider_operator.reconcile.difference import Differs
 from outrider_operator.reconcile.measured import Measured
 from outrider_operator.reconcile.replicas import owners_of_replicas
 from outrider_operator.resources.pod import Object
@@ -55,6 +56,7 @@ class Store:
         self._models: dict[Key, Object] = {}
         self._owned: dict[str, dict[tuple[str, str], Object]] = defaultdict(dict)
         self._lost: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        self._kept: dict[str, dict[tuple[str, str], Sequence[Differs]]] = defaultdict(dict)
         # HorizontalPodAutoscalers, and by Deployment the names of those that scale it.
         self._scalers: dict[Key, Key] = {}
         self._scaled: dict[Key, set[str]] = defaultdict(set)
@@ -80,6 +82,17 @@ class Store:
         """Nobody wants these again."""
         self._lost[uid].difference_update(names)
 
+    def kept(self, uid: str) -> Mapping[tuple[str, str], Sequence[Differs]]:
+        """By kind and name, what the server has made otherwise of what was applied for the model with this uid."""
+        return self._kept.get(uid, {})
+
+    def keep(self, uid: str, name: tuple[str, str], differs: Sequence[Differs]) -> None:
+        """What differs in the answer to an apply; mostly nothing."""
+        if differs:
+            self._kept[uid][name] = differs
+        else:
+            self._kept[uid].pop(name, None)
+
     def disowned(self, uid: str) -> bool:
         """Whether somebody has taken its owner off one of the model's objects."""
         return any(owner_uid(item) is None for item in self._owned.get(uid, {}).values())
@@ -103,6 +116,7 @@ class Store:
         key = key_of(model)
         self._owned.pop(model["metadata"]["uid"], None)
         self._lost.pop(model["metadata"]["uid"], None)
+        self._kept.pop(model["metadata"]["uid"], None)
         self._measured.pop(model["metadata"]["uid"], None)
         held = self._models.get(key)
         if held is not None and held["metadata"]["uid"] == model["metadata"]["uid"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -173,6 +174,97 @@ def test_what_another_deletes_or_edits_is_put_back() -> None:
     assert cluster.told() == expected
     applied = sorted(place for verb, place in cluster.kube.writes if verb == "apply")
     assert applied == [deployment, service]
+
+
+def from_mirror(item: Object) -> Object:
+    """An admission webhook that has all images come from a mirror."""
+    if item["kind"] == "Deployment":
+        for container in item["spec"]["template"]["spec"]["containers"]:
+            container["image"] = f"mirror.example.com/{container['image']}"
+    return item
+
+
+def named_anew(item: Object) -> Object:
+    """An admission webhook that says something else each time, of what the operator says as well."""
+    item["metadata"]["labels"]["app.kubernetes.io/version"] = f"seen-{next(SEEN)}"
+    return item
+
+
+def without_annotations(item: Object) -> Object:
+    """An admission webhook that takes away what it does not know."""
+    del item["metadata"]["annotations"]
+    return item
+
+
+SEEN = itertools.count()
+WEBHOOKS = [from_mirror, named_anew, without_annotations]
+
+
+@pytest.mark.parametrize("webhook", WEBHOOKS)
+def test_what_a_webhook_makes_of_every_write_is_left_so_and_told_to_nobody(
+    webhook: Callable[[Object], Object],
+) -> None:
+    cluster = Cluster()
+    cluster.kube.admit = webhook
+    cluster.settle()
+    assert cluster.conditions["Ready"]["status"] == "True"
+    applied = [place for verb, place in cluster.kube.writes if verb == "apply"]
+    assert sorted(applied) == sorted(cluster.children)
+    assert [each["reason"] for each in cluster.kube.events] == ["Ready"]
+    cluster.kube.writes.clear()
+    cluster.settle()
+    assert cluster.kube.writes == []
+    cluster.edit(lambda spec: spec["target"].update(maxModelLen=2048))
+    cluster.settle()
+    assert "--max-model-len=2048" in str(cluster.children)
+    assert not [each for each in cluster.kube.events if each["reason"] == "Repaired"]
+
+
+def test_beside_a_webhook_what_a_person_changes_is_put_back_and_told_once() -> None:
+    cluster = Cluster()
+    cluster.kube.admit = from_mirror
+    cluster.settle()
+    deployment = ("Deployment", "chat", "qwen-coder-target")
+    cluster.kube.events.clear()
+    for field, value in ("image", "another"), ("args", []):
+        expected = copy.deepcopy(cluster.kube.objects[deployment]["spec"])
+        changed = copy.deepcopy(cluster.kube.objects[deployment])
+        changed["spec"]["template"]["spec"]["containers"][0][field] = value
+        cluster.kube._put(changed, {})
+        cluster.watch()
+        cluster.kube.writes.clear()
+        cluster.settle()
+        assert cluster.kube.objects[deployment]["spec"] == expected
+        assert [place for verb, place in cluster.kube.writes if verb == "apply"] == [deployment]
+    assert [each["message"] for each in cluster.kube.events if each["reason"] == "Repaired"] == [
+        "Deployment qwen-coder-target was changed by another; it is put back"
+    ] * 2
+
+
+def test_an_operator_that_is_started_anew_learns_by_one_write_what_a_webhook_makes_of_it() -> None:
+    cluster = Cluster()
+    cluster.kube.admit = from_mirror
+    cluster.settle()
+    cluster.kube.events.clear()
+    cluster.kube.writes.clear()
+    cluster.restart()
+    cluster.settle()
+    assert sorted(cluster.kube.writes) == [
+        ("apply", ("Deployment", "chat", "qwen-coder-draft")),
+        ("apply", ("Deployment", "chat", "qwen-coder-target")),
+    ]
+    assert cluster.kube.events == [], "nobody has changed anything"
+
+
+def test_a_new_model_has_a_status_though_another_changes_its_objects_at_every_turn() -> None:
+    cluster = Cluster()
+    service = ("Service", "chat", "qwen-coder-target")
+    assert cluster.reconcile() == Again(reconcile.SETTLE_S)
+    cluster.kube.objects[service]["spec"]["ports"] = []
+    cluster.kube._put(cluster.kube.objects[service], {})
+    cluster.watch()
+    assert cluster.reconcile() is None
+    assert cluster.conditions["Accepted"]["status"] == "True"
 
 
 def test_turning_the_draft_off_takes_its_objects_away() -> None:
@@ -510,6 +602,21 @@ def test_a_claim_that_somebody_has_grown_is_left_so_and_keeps_no_change_back() -
     cluster.edit(lambda spec: spec["storage"].update(size="200Gi"))
     cluster.settle()
     assert cluster.kube.objects[claim]["spec"]["resources"]["requests"]["storage"] == "200Gi"
+
+
+def test_a_claim_of_a_size_that_the_server_rounds_is_written_once() -> None:
+    cluster = Cluster()
+
+    def rounded(item: Object) -> Object:
+        if item["kind"] == "PersistentVolumeClaim":
+            item["spec"]["resources"]["requests"]["storage"] = "1325598706238m"
+        return item
+
+    cluster.kube.admit = rounded
+    cluster.edit(lambda spec: spec.update(storage={"size": "1.23456Gi", "accessModes": ["ReadWriteMany"]}))
+    cluster.settle()
+    claim = ("PersistentVolumeClaim", "chat", "qwen-coder-models")
+    assert cluster.kube.writes.count(("apply", claim)) == 1
 
 
 def test_the_status_counts_the_pods_and_says_how_to_find_them() -> None:
