@@ -75,8 +75,10 @@ def renewal(certificate: bytes) -> datetime:
     return parsed.not_valid_before_utc + life * RENEWED_AT
 
 
-def ended(certificate: bytes, now: datetime) -> bool:
-    return x509.load_pem_x509_certificate(certificate).not_valid_after_utc <= now
+def good(certificate: bytes, now: datetime) -> bool:
+    """Whether peers take it at this time. One that a clock made which was ahead they take only later."""
+    parsed = x509.load_pem_x509_certificate(certificate)
+    return parsed.not_valid_before_utc <= now < parsed.not_valid_after_utc
 
 
 def split(certificates: bytes) -> list[bytes]:
@@ -95,7 +97,7 @@ def is_pair(pair: Pair) -> bool:
 
 
 def fits(pair: Pair, authority: bytes, dns_names: Sequence[str]) -> bool:
-    """Whether it is a pair, of this authority and for these names. Of its age see `renewal`."""
+    """Whether it is a pair, of this authority and for these names. Of its age see `good` and `renewal`."""
     if not is_pair(pair):
         return False
     parsed = x509.load_pem_x509_certificate(pair.certificate)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from outrider_operator.api.v1alpha1 import SpeculativeModel
-from outrider_operator.certificates.authority import Pair, fits, issue, renewal
+from outrider_operator.certificates.authority import Pair, fits, good, issue, renewal
 from outrider_operator.certificates.rotation import Authorities, advance, first, read
 from outrider_operator.resources.certificates import (
     CERTIFICATE,
@@ -49,6 +49,7 @@ def _identity(
     names = dns_names(model, role)
     found = {} if there is None else files(there)
     pair = Pair(found.get(KEY, b""), found.get(CERTIFICATE, b""))
-    if not fits(pair, held.signing.certificate, names) or renewal(pair.certificate) <= now:
+    fit = fits(pair, held.signing.certificate, names)
+    if not (fit and good(pair.certificate, now) and now < renewal(pair.certificate)):
         pair = issue(held.signing, names, now)
     return {CERTIFICATE: pair.certificate, KEY: pair.key, TRUSTED: held.bundle}

@@ -6,11 +6,11 @@ that was away when it is back. The old one is trusted for as long as it is good,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from outrider_operator.certificates.authority import Pair, begun, ended, is_pair, new_authority, renewal, split
+from outrider_operator.certificates.authority import Pair, begun, good, is_pair, new_authority, renewal, split
 from outrider_operator.resources.certificates import CERTIFICATE, KEY, TRUSTED
 
 KNOWN_BEFORE_SIGNING = timedelta(days=1)
@@ -66,15 +66,14 @@ def read(files: Mapping[str, bytes]) -> Authorities:
 
 def advance(held: Authorities, namespace: str, now: datetime) -> Authorities:
     """What is to follow by now; the same where nothing is."""
-    if ended(held.signing.certificate, now) and held.coming is None:
-        return first(namespace, now)  # after years in which no operator ran
-    if held.coming is not None and begun(held.coming.certificate) + KNOWN_BEFORE_SIGNING <= now:
+    if held.coming is not None and not good(held.coming.certificate, now):
+        held = replace(held, coming=None)
+    signs = good(held.signing.certificate, now)
+    if held.coming is None and not signs:
+        return first(namespace, now)  # after years in which no operator ran, or by a clock that is right again
+    if held.coming is not None and (not signs or begun(held.coming.certificate) + KNOWN_BEFORE_SIGNING <= now):
         return advance(replace(held, signing=held.coming, coming=None), namespace, now)
     if held.coming is None and renewal(held.signing.certificate) <= now:
         coming = new_authority(namespace, now)
         held = replace(held, coming=coming, trusted=(coming.certificate, *held.trusted))
-    return replace(held, trusted=tuple(_good(held.trusted, now)))
-
-
-def _good(certificates: Iterable[bytes], now: datetime) -> Iterable[bytes]:
-    return (each for each in certificates if not ended(each, now))
+    return replace(held, trusted=tuple(each for each in held.trusted if good(each, now)))

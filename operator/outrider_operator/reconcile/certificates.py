@@ -30,10 +30,14 @@ GOOD_FOR = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class Settled:
-    """What was found right: for a model with a draft in use or without, and until when that is taken for granted."""
+    """What was found right: for a model with a draft in use or without, and when."""
 
     drafts: bool
-    until: datetime
+    at: datetime
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it is still taken for granted. A clock that was ahead, and is set right, has found nothing yet."""
+        return self.at <= now < self.at + GOOD_FOR
 
 
 class Certificates:
@@ -48,13 +52,13 @@ class Certificates:
         """Writes what differs; gives what keeps it from that, if anything. Raises KubeError."""
         uid, now, drafts = model["metadata"]["uid"], self._now(), draft_in_use(typed) is not None
         settled = self._settled.get(uid)
-        if settled is not None and settled.drafts == drafts and now < settled.until:
+        if settled is not None and settled.drafts == drafts and settled.holds(now):
             return []
         there = await self._there(typed)
         problems = await (self._write(model, typed, there, now) if drafts else self._prune(model, there))
         if not problems:
-            self._settled = {key: each for key, each in self._settled.items() if now < each.until}
-            self._settled[uid] = Settled(drafts, now + GOOD_FOR)
+            self._settled = {key: each for key, each in self._settled.items() if each.holds(now)}
+            self._settled[uid] = Settled(drafts, now)
         return problems
 
     async def _there(self, typed: SpeculativeModel) -> dict[str, Object]:

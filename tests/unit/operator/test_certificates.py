@@ -16,9 +16,9 @@ from outrider_operator.api.v1alpha1 import SpeculativeModel
 from outrider_operator.api.validation import load
 from outrider_operator.certificates.authority import (
     AUTHORITY_DAYS,
+    CLOCK_SLACK,
     LEAF_DAYS,
     Pair,
-    ended,
     fits,
     is_pair,
     issue,
@@ -26,7 +26,14 @@ from outrider_operator.certificates.authority import (
     renewal,
 )
 from outrider_operator.certificates.plan import authorities, authority, identities
-from outrider_operator.certificates.rotation import KNOWN_BEFORE_SIGNING, Authorities, BadAuthority, advance, first
+from outrider_operator.certificates.rotation import (
+    KNOWN_BEFORE_SIGNING,
+    Authorities,
+    BadAuthority,
+    advance,
+    first,
+    read,
+)
 from outrider_operator.resources.certificates import authority_secret, dns_names, files
 from outrider_operator.resources.pod import Object
 
@@ -40,6 +47,10 @@ NAMES = ["qwen-coder-draft.default.svc", "*.qwen-coder-draft.default.svc"]
 def model() -> SpeculativeModel:
     (found,) = load(SAMPLE)
     return found
+
+
+def ended(certificate: bytes, now: datetime) -> bool:
+    return x509.load_pem_x509_certificate(certificate).not_valid_after_utc <= now
 
 
 def role(secret: Object) -> str:
@@ -222,3 +233,42 @@ def test_after_years_without_an_operator_there_is_an_authority_again() -> None:
     fresh = advance(old, "default", now)
     assert fresh.trusted == (fresh.signing.certificate,)
     assert not ended(fresh.signing.certificate, now)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=6), timedelta(hours=1), 365 * DAY])
+def test_what_a_clock_made_that_was_ahead_is_made_anew_once_it_is_right(
+    model: SpeculativeModel, ahead: timedelta
+) -> None:
+    early = first("default", START + ahead)
+    secrets = identities(model, early, {}, START + ahead)
+    held = advance(early, "default", START)
+    for secret in identities(model, held, by_role(secrets), START):
+        assert verified(_pair(secret).certificate, held.trusted, START)
+    of_right_clock = first("default", START)
+    for secret in identities(
+        model, of_right_clock, by_role(identities(model, of_right_clock, {}, START + ahead)), START
+    ):
+        assert verified(_pair(secret).certificate, of_right_clock.trusted, START)
+
+
+def test_what_a_clock_made_that_was_ahead_by_less_than_clocks_differ_is_kept(model: SpeculativeModel) -> None:
+    early = first("default", START + CLOCK_SLACK)
+    secrets = identities(model, early, {}, START + CLOCK_SLACK)
+    assert advance(early, "default", START) == early
+    assert identities(model, early, by_role(secrets), START) == secrets
+
+
+def test_an_authority_that_is_to_follow_since_a_clock_was_ahead_is_forgotten_once_it_is_right() -> None:
+    held = first("default", START)
+    early = advance(held, "default", START + 3000 * DAY)
+    assert early.coming is not None
+    assert advance(early, "default", START + DAY) == held
+
+
+def test_an_authority_that_ends_before_the_next_is_known_for_a_day_is_followed_at_once() -> None:
+    """No operator ran until its last day."""
+    held = advance(first("default", START), "default", START + AUTHORITY_DAYS * DAY - timedelta(hours=12))
+    assert held.coming is not None
+    after = advance(read(held.files()), "default", START + AUTHORITY_DAYS * DAY + timedelta(hours=2))
+    assert after.signing == held.coming
+    assert read(after.files()) == after

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from outrider_operator.certificates.authority import renewal
+from outrider_operator.certificates.authority import begun, renewal
 from outrider_operator.kube.errors import KubeError
 from outrider_operator.reconcile.certificates import GOOD_FOR
 from outrider_operator.reconcile.difference import APPLIED
@@ -103,6 +103,13 @@ def test_an_authority_near_its_end_is_followed_by_another_in_two_steps() -> None
     assert cluster.files(AUTHORITY)["tls.crt"] != old
     assert cluster.files(DRAFT)["tls.crt"] != leaf
     assert cluster.after(GOOD_FOR) == []
+
+
+def test_what_was_made_by_a_clock_that_was_ahead_is_made_anew_as_soon_as_it_is_right() -> None:
+    cluster = Timed()
+    assert cluster.after(-timedelta(hours=1)) == [("apply", AUTHORITY), ("apply", DRAFT), ("apply", TARGET)]
+    assert begun(cluster.files(AUTHORITY)["tls.crt"]) == begun(cluster.files(DRAFT)["tls.crt"]) == cluster.now
+    assert cluster.after(timedelta()) == []
 
 
 def test_without_a_draft_there_are_no_certificates_and_the_authority_stays() -> None:
