@@ -71,6 +71,6 @@ a cluster lacks may come at any time, and until then a rule about them allows no
 {{/* Whom the rights are given to. */}}
 {{- define "outrider.subject" -}}
 - kind: ServiceAccount
-  name: {{ include "outrider.fullname" . }}
-  namespace: {{ .Release.Namespace }}
+  name: {{ include "outrider.fullname" . | quote }}
+  namespace: {{ .Release.Namespace | quote }}
 {{- end -}}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support.chart import MONITORING, Object, of_kind, rendered, template, the
+from support.chart import MONITORING, Object, objects, of_kind, rendered, template, the
 from support.manifests import SERVED, values_of
 from support.pod_security import pod_of, violations
 from support.promql import DASHBOARDS, NAMESPACE, dashboard, rule_groups
@@ -38,6 +38,30 @@ def test_every_pod_is_restricted_and_asks_for_no_user(name: str) -> None:
         for context in [pod["securityContext"], *(each["securityContext"] for each in pod["containers"])]:
             assert not {"runAsUser", "runAsGroup", "fsGroup", "supplementalGroups"} & context.keys()
         assert all(each["securityContext"]["readOnlyRootFilesystem"] for each in pod["containers"])
+
+
+def told(namespace: str, values: Object | None = None) -> str:
+    """All objects of a release in this namespace, as JSON."""
+    text = template(values, f"--namespace={namespace}", serves=[MONITORING])
+    return json.dumps(list(objects(text).values()))
+
+
+@pytest.mark.parametrize("namespace", ["123", "0x1f", "on", "null", "2024-01-01"])
+def test_a_namespace_that_yaml_takes_for_something_else_is_a_name_everywhere(namespace: str) -> None:
+    assert told(namespace) == told("somewhere").replace("somewhere", namespace)
+    within = told(namespace, {"namespaces": [namespace]})
+    assert within == told("somewhere", {"namespaces": ["somewhere"]}).replace("somewhere", namespace)
+
+
+@pytest.mark.parametrize("name", ["on", "null"])
+def test_what_a_person_names_in_such_a_word_has_that_name(name: str) -> None:
+    target = {"model": {"uri": "hf://org/big"}}
+    items = rendered({"fullnameOverride": name, "models": {name: {"target": target}}})
+    assert the(items, "SpeculativeModel")["metadata"]["name"] == name
+    pod = the(items, "Deployment")["spec"]["template"]["spec"]
+    assert pod["serviceAccountName"] == the(items, "ServiceAccount")["metadata"]["name"] == name
+    [bound] = the(items, "ClusterRoleBinding")["subjects"]
+    assert (bound["name"], the(items, "ClusterRoleBinding")["roleRef"]["name"]) == (name, name)
 
 
 def test_the_rules_are_those_of_the_file_for_the_releases_namespace() -> None:
