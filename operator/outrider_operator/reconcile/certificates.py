@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from typing import Any
 
-from outrider_operator.api.v1alpha1 import SpeculativeModel
+from outrider_operator.api.v1alpha1 import ObjectMeta, SpeculativeModel
 from outrider_operator.certificates.plan import ROLES, authorities, authority, identities
 from outrider_operator.certificates.rotation import Authorities, BadAuthority
 from outrider_operator.kube.client import Kube
@@ -57,9 +58,28 @@ class Certificates:
         there = await self._there(typed)
         problems = await (self._write(model, typed, there, now) if drafts else self._prune(model, there))
         if not problems:
-            self._settled = {key: each for key, each in self._settled.items() if each.holds(now)}
-            self._settled[uid] = Settled(drafts, now)
+            self._settle(uid, Settled(drafts, now))
         return problems
+
+    async def renew(self, model: Object) -> list[str]:
+        """For a model whose spec does not come about: what ran before runs on, and so must its certificates. Makes none
+        where there are none. Gives what keeps it from that, if anything. Raises KubeError.
+        """
+        uid, now, typed = model["metadata"]["uid"], self._now(), _named(model)
+        settled = self._settled.get(uid)
+        if settled is not None and settled.holds(now):
+            return []
+        there = await self._there(typed)
+        if any(foreign(model, secret) for secret in there.values()):
+            return []
+        problems = await self._write(model, typed, there, now) if there else []
+        if not problems:
+            self._settle(uid, Settled(bool(there), now))
+        return problems
+
+    def _settle(self, uid: str, settled: Settled) -> None:
+        self._settled = {key: each for key, each in self._settled.items() if each.holds(settled.at)}
+        self._settled[uid] = settled
 
     async def _there(self, typed: SpeculativeModel) -> dict[str, Object]:
         found = {role: await self._kube.get(SECRET, namespace(typed), identity_name(typed, role)) for role in ROLES}
@@ -104,3 +124,9 @@ class Certificates:
         if wanted is not None:
             await (self._kube.create(wanted) if there is None else self._kube.apply(wanted))
         return held
+
+
+def _named(model: Object) -> SpeculativeModel:
+    """The model without its spec, of which the Secrets say nothing."""
+    known: dict[str, Any] = {"metadata": ObjectMeta.model_validate(model["metadata"])}
+    return SpeculativeModel.model_construct(**known)

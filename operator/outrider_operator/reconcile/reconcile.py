@@ -102,10 +102,13 @@ class Reconciler:
                 await self._say_not_brought(model, accepted([], paused=True), PAUSED, message)
             return None
         lacking: list[str] = []
-        if typed is not None:
+        if typed is None:
+            problems = [*problems, *await self._renewed(model)]
+        else:
             lacking = await self._lacking(typed)
             wanted = [owned_by(model, item) for item in build(typed, self.platform)]
-            problems = await self._taken(model, wanted) or await self._certificates.bring(model, typed)
+            taken = await self._taken(model, wanted)
+            problems = [*taken, *await self._renewed(model)] if taken else await self._certificates.bring(model, typed)
             if not problems:
                 new = await self._bring(model, typed, wanted)
                 if new and not model.get("status"):
@@ -113,6 +116,16 @@ class Reconciler:
         await self._say(model, typed, accepted(problems, lacking=lacking))
         conflicts = typed is not None and problems
         return Again(MISSING_S) if lacking or conflicts else None
+
+    async def _renewed(self, model: Object) -> list[str]:
+        """What keeps the certificates of what runs on from being renewed. A call that fails is no word on the spec, and
+        there is a third of their life left to make it again.
+        """
+        try:
+            return await self._certificates.renew(model)
+        except KubeError as error:
+            log.warning("certificates not looked at", model=model["metadata"]["name"], error=str(error))
+            return []
 
     async def _gone(self, model: Object) -> bool:
         """Whether the model has gone or goes and no watch has told, as far as the server is asked. Then it is no longer

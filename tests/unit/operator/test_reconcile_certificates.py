@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,7 +22,7 @@ from outrider_operator.resources.platform import Platform
 from outrider_operator.resources.pod import Object
 from structlog.testing import capture_logs
 from support.memory_kube import Place, place_of
-from unit.operator.test_reconcile import Cluster
+from unit.operator.test_reconcile import Cluster, another_has_the_name
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 AUTHORITY: Place = ("Secret", "chat", "outrider-ca")
@@ -89,6 +90,60 @@ def test_a_certificate_is_renewed_with_a_third_of_its_life_left() -> None:
     assert cluster.after(timedelta(days=1)) == [("apply", DRAFT), ("apply", TARGET)]
     assert cluster.files(DRAFT)["tls.key"] != before["tls.key"]
     assert cluster.files(DRAFT)["ca.crt"] == before["ca.crt"]
+
+
+def a_rule_is_broken(cluster: Cluster) -> None:
+    cluster.edit(lambda spec: spec["target"].update(dtype="float7"))
+
+
+@pytest.mark.parametrize("hindrance", [a_rule_is_broken, another_has_the_name])
+def test_what_runs_on_though_its_model_is_not_accepted_keeps_good_certificates(
+    hindrance: Callable[[Cluster], None],
+) -> None:
+    cluster = Timed()
+    hindrance(cluster)
+    cluster.after(timedelta())
+    assert cluster.conditions["Accepted"]["status"] == "False"
+    problem = cluster.conditions["Accepted"]["message"]
+    assert cluster.after(timedelta(days=59)) == []
+    assert cluster.after(timedelta(days=1)) == [("apply", DRAFT), ("apply", TARGET)]
+    assert begun(cluster.files(DRAFT)["tls.crt"]) == cluster.now
+    assert cluster.conditions["Accepted"]["message"] == problem
+    cluster.kube.before = lambda verb: pytest.fail(f"{verb}: it is right") if verb == "apply" else None
+    assert cluster.after(GOOD_FOR) == []
+
+
+def test_a_model_that_was_never_accepted_gets_no_certificates() -> None:
+    cluster = Cluster()
+    a_rule_is_broken(cluster)
+    cluster.settle()
+    assert [place for place in cluster.kube.objects if place[0] == "Secret"] == []
+
+
+def test_beside_a_bad_spec_a_failure_to_renew_is_not_taken_for_a_good_one() -> None:
+    cluster = Timed()
+    a_rule_is_broken(cluster)
+
+    def refusing(verb: str) -> None:
+        if verb == "apply":
+            raise KubeError(403, "Forbidden", "PATCH /…: no")
+
+    cluster.kube.before = refusing
+    cluster.after(timedelta(days=60))
+    assert cluster.conditions["Accepted"]["status"] == "False"
+    assert cluster.conditions["Ready"]["reason"] == "NotAccepted"
+    cluster.kube.before = lambda _: None
+    assert cluster.after(timedelta()) == [("apply", DRAFT), ("apply", TARGET)]
+
+
+def test_beside_a_bad_spec_an_authority_that_somebody_has_spoilt_is_told() -> None:
+    cluster = Timed()
+    a_rule_is_broken(cluster)
+    cluster.kube.objects[AUTHORITY]["data"]["tls.key"] = ""
+    cluster.after(GOOD_FOR)
+    message = cluster.conditions["Accepted"]["message"]
+    assert "spec.target.dtype" in message
+    assert "Secret outrider-ca: it holds no authority; delete it" in message
 
 
 def test_an_authority_near_its_end_is_followed_by_another_in_two_steps() -> None:
@@ -202,6 +257,7 @@ def test_an_authority_that_somebody_has_spoilt_is_told_and_what_runs_stays() -> 
     cluster.kube.objects[AUTHORITY]["data"]["tls.key"] = ""
     cluster.after(GOOD_FOR)
     assert "Secret outrider-ca: it holds no authority; delete it" in cluster.conditions["Accepted"]["message"]
+    assert cluster.conditions["Accepted"]["message"].count("outrider-ca") == 1
     assert cluster.told() == before
     del cluster.kube.objects[AUTHORITY]
     cluster.settle()
