@@ -11,7 +11,7 @@ from outrider_serving.api.dialect import Json
 from outrider_serving.api.errors import ApiError
 from outrider_serving.api.logprobs import TokenTexts, chat_logprobs
 from outrider_serving.api.prompt import PromptEncoder
-from outrider_serving.api.schema import ChatBody
+from outrider_serving.api.schema import MAX_MESSAGES, ChatBody
 from outrider_serving.engine.logprobs import TokenLogprob
 from outrider_serving.engine.request import FinishReason
 
@@ -26,6 +26,10 @@ class ChatDialect:
     def parse(self, raw: Json) -> ChatBody:
         messages = raw.get("messages")
         if isinstance(messages, list):
+            if len(messages) > MAX_MESSAGES:
+                raise ApiError(
+                    f"messages: there are {len(messages)} messages; give at most {MAX_MESSAGES}", param="messages"
+                )
             for index, message in enumerate(messages):
                 if isinstance(message, Mapping):
                     fields.MESSAGE.check(message, f"messages[{index}].")

@@ -9,6 +9,10 @@ import httpx
 import openai
 import pytest
 from outrider_serving.api import fields
+from outrider_serving.api.chat import ChatDialect
+from outrider_serving.api.errors import ApiError
+from outrider_serving.api.schema import MAX_MESSAGES, ChatBody
+from pydantic import ValidationError
 from unit.api.scripted import CONTEXT_TOKENS, MAX_OPEN_REQUESTS, MODEL, Served, face, serving, tiny_tokenizer
 
 CHAT = "/v1/chat/completions"
@@ -119,6 +123,25 @@ def test_a_wrong_message_names_its_place(http: httpx.Client, message: object, pa
 
     assert response.status_code == 400
     assert error_of(response)["param"] == param
+
+
+@pytest.mark.parametrize("message", [{}, 1, {"role": "wizard"}])
+def test_of_any_number_of_wrong_messages_one_is_looked_at(message: object) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        ChatBody.model_validate({"model": MODEL, "messages": [*MESSAGES, *[message] * 1000]})
+
+    assert {error["loc"][:2] for error in refusal.value.errors()} == {("messages", 1)}
+
+
+def test_a_chat_of_more_messages_than_are_read_is_refused_by_their_number() -> None:
+    body = {"model": MODEL, "messages": MESSAGES * MAX_MESSAGES}
+    assert len(ChatDialect().parse(body).messages) == MAX_MESSAGES
+
+    with pytest.raises(ApiError) as refusal:
+        ChatDialect().parse(body | {"messages": [*MESSAGES * MAX_MESSAGES, {}]})
+
+    assert (refusal.value.status, refusal.value.param) == (400, "messages")
+    assert refusal.value.message == f"messages: there are {MAX_MESSAGES + 1} messages; give at most {MAX_MESSAGES}"
 
 
 def test_an_image_is_refused_by_its_name(http: httpx.Client) -> None:
