@@ -1,12 +1,29 @@
-{{/* Name of everything that is installed: outrider-operator for a release called outrider. */}}
+{{/* Name of everything that is installed: outrider-operator for a release called outrider. A Service's has no dot and begins
+with a letter, which Helm does not ask of a release. */}}
 {{- define "outrider.fullname" -}}
-{{- $release := .Release.Name | trimSuffix "-operator" -}}
+{{- $release := .Release.Name | replace "." "-" | trimSuffix "-operator" -}}
+{{- if regexMatch "^[0-9]" $release -}}
+{{- $release = printf "outrider-%s" $release -}}
+{{- end -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride -}}
 {{- else if contains "outrider" $release -}}
-{{- printf "%s-operator" ($release | trunc 44 | trimSuffix "-") -}}
+{{- printf "%s-operator" (include "outrider.shortened" (list . $release 44)) -}}
 {{- else -}}
-{{- printf "%s-outrider-operator" ($release | trunc 35 | trimSuffix "-") -}}
+{{- printf "%s-outrider-operator" (include "outrider.shortened" (list . $release 35)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A name of at most so many characters, of a list: the root, the name, how many. Of one that is cut the last are a hash of
+the release's name: two that begin alike are not one. */}}
+{{- define "outrider.shortened" -}}
+{{- $release := (index . 0).Release.Name -}}
+{{- $name := index . 1 -}}
+{{- $most := index . 2 -}}
+{{- if gt (len $name) $most -}}
+{{- printf "%s-%s" ($name | trunc (int (sub $most 7)) | trimSuffix "-") ($release | sha256sum | trunc 6) -}}
+{{- else -}}
+{{- $name | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 

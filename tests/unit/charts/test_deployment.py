@@ -194,6 +194,43 @@ def test_the_names_follow_the_release() -> None:
     assert len(name("a" * 53)) <= 53
 
 
+def names(release: str) -> set[str]:
+    """Of the operator's own objects that have the release's name."""
+    kinds = ("Deployment", "Service", "ServiceAccount")
+    return {the(rendered(release=release), kind)["metadata"]["name"] for kind in kinds}
+
+
+@pytest.mark.parametrize(
+    ("release", "name"),
+    [
+        ("outrider.prod", "outrider-prod-operator"),
+        ("team.chat", "team-chat-outrider-operator"),
+        ("team.outrider-operator", "team-outrider-operator"),
+        ("2nd", "outrider-2nd-operator"),
+        ("7", "outrider-7-operator"),
+    ],
+)
+def test_a_release_whose_name_no_service_can_have_is_installed_under_one_that_it_can(release: str, name: str) -> None:
+    assert names(release) == {name}
+
+
+@pytest.mark.parametrize(
+    ("longest", "suffix"),
+    [
+        ("language-models-of-the-search-team", "-outrider-operator"),
+        ("outrider-of-the-language-models-of-search", "-operator"),
+    ],
+)
+def test_a_name_is_cut_where_it_must_be_and_two_that_begin_alike_are_still_two(longest: str, suffix: str) -> None:
+    assert names(longest) == {longest + suffix}
+    [one], [other] = names(f"{longest}-in-east"), names(f"{longest}-in-west")
+    assert one != other
+    for cut in (one, other):
+        assert cut.startswith(longest[:27])
+        assert cut.endswith(suffix)
+        assert len(cut) <= 53
+
+
 def lease(release: str, **values: object) -> str:
     """Of the leader, as the operator takes its arguments."""
     told = arguments(values, release=release)
