@@ -150,5 +150,6 @@ class LiveScreen:
             return Text(f"{'✓' if view.status.phase is Phase.READY else '✗'} {text}")
         # One spinner a role for the whole start: a new one would begin at its first frame each time.
         spinner = self._spinners.setdefault(view.name, Spinner("dots"))
-        spinner.update(text=text)
+        # As a text: a spinner takes a line for markup, and a process may end with [/any/path] in its last words.
+        spinner.update(text=Text(text))
         return spinner
