@@ -27,6 +27,8 @@ CLIENT_OPTIONS = [
     ("grpc.max_receive_message_length", MAX_DRAFT_MESSAGE_BYTES),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # HTTPS_PROXY is set to fetch models from outside. A draft is near by, and what goes to it in clear is no proxy's.
+    ("grpc.enable_http_proxy", 0),
 ]
 SERVER_OPTIONS = [
     *_BOTH,

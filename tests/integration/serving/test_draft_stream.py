@@ -81,6 +81,21 @@ async def test_a_draft_restarted_in_the_middle_of_a_stream_is_told_the_sequence_
     assert sum(report.tree_hits for report in reports[4:]) > 0
 
 
+async def test_a_draft_is_spoken_with_directly_though_models_are_fetched_through_a_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    proxied: list[asyncio.StreamWriter] = []
+    proxy = await asyncio.start_server(lambda _, writer: proxied.append(writer), "127.0.0.1", 0)
+    for variable in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+    for variable in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    async with draft_server() as draft, drafter_to(draft.port) as drafter:
+        await until(lambda: drafter.available or bool(proxied))
+        assert not proxied
+    proxy.close()
+
+
 async def test_a_draft_with_another_tokenizer_is_not_used_and_the_reason_names_the_field() -> None:
     async with draft_server(fingerprint="other") as draft, drafter_to(draft.port) as drafter:
         await until(lambda: drafter.status.state is DraftState.INCOMPATIBLE)
