@@ -53,7 +53,7 @@ def create_app(
     """
     face = Face(
         generator=generator,
-        encoder=PromptEncoder(tokenizer, generator.vocabulary_size),
+        encoder=PromptEncoder(tokenizer, generator.vocabulary_size, generator.max_model_len_tokens),
         texts=TokenTexts(tokenizer),
         accepts=accepts,
         on_rejected=on_rejected,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from jinja2 import TemplateError
@@ -15,17 +16,23 @@ from outrider_serving.api.schema import ChatMessage, Prompt
 
 Result = TypeVar("Result")
 
+# So many for each token of the context are encoded at once: of English and of code, twice what fits.
+UNCOUNTED_CHARACTERS = 8
+# A longer text is counted first, in pieces of 20 to 45 ms between which others have their turn.
+PIECE_CHARACTERS = 16_384
+
 
 class PromptEncoder:
     """Runs the chat template and the tokenizer in one thread of its own.
 
     One thread, because a fast tokenizer may refuse a second caller ("Already borrowed") while it changes its
-    own settings; the thread hop costs a tenth of a millisecond.
+    own settings; the thread hop costs a tenth of a millisecond. So nobody may have it for long: 8 MiB take 10 to 24 s.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary_size: int) -> None:
-        """vocabulary_size: rows of the model's embedding."""
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary_size: int, context_tokens: int) -> None:
+        """vocabulary_size: rows of the model's embedding. context_tokens: a longer text may be refused unencoded."""
         self._tokenizer = tokenizer
+        self._context_tokens = context_tokens
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenize")
         # Tokens that were added to the tokenizer and not to the model lead past the end of its embedding.
         self._token_count = min(max(tokenizer.get_vocab().values(), default=-1) + 1, vocabulary_size)
@@ -34,14 +41,20 @@ class PromptEncoder:
         tokenizer("", verbose=False)
 
     async def chat(self, messages: Sequence[ChatMessage]) -> tuple[int, ...]:
-        """Raises ApiError when the tokenizer has no template, the template refuses the messages, or a token of theirs
-        is unknown to the model.
+        """Raises ApiError when the tokenizer has no template, the template refuses the messages, they are far longer
+        than the context, or a token of theirs is unknown to the model.
         """
-        return await self._run(lambda: self._chat(messages))
+        text = await self._run(lambda: self._rendered(messages))
+        return await self._tokens(text, add_special_tokens=False, param="messages")
 
     async def prompt(self, prompt: Prompt) -> tuple[int, ...]:
-        """Raises ApiError when the prompt is empty or a token is unknown to the tokenizer or the model."""
-        return await self._run(lambda: self._prompt(prompt))
+        """Raises ApiError when the prompt is empty or far longer than the context, or a token is unknown to the
+        tokenizer or the model.
+        """
+        if isinstance(prompt, str):
+            return await self._tokens(prompt, add_special_tokens=True, param="prompt")
+        await self._run(lambda: self.check_token_ids(prompt, "prompt"))
+        return prompt
 
     def check_token_ids(self, tokens: Iterable[int], param: str) -> None:
         """Raises ApiError, naming the field `param`, for a token that the tokenizer or the model does not have."""
@@ -55,7 +68,29 @@ class PromptEncoder:
     async def _run(self, job: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, job)
 
-    def _chat(self, messages: Sequence[ChatMessage]) -> tuple[int, ...]:
+    async def _tokens(self, text: str, *, add_special_tokens: bool, param: str) -> tuple[int, ...]:
+        if len(text) > UNCOUNTED_CHARACTERS * self._context_tokens:
+            await self._refuse_far_too_long(text, param)
+        return await self._run(lambda: self._encode(text, add_special_tokens=add_special_tokens, param=param))
+
+    async def _refuse_far_too_long(self, text: str, param: str) -> None:
+        """Raises ApiError when the text's pieces are of twice the context: whole it is of a few tokens less, one or
+        two for each cut.
+        """
+        tokens = 0
+        for start in range(0, len(text), PIECE_CHARACTERS):
+            piece = text[start : start + PIECE_CHARACTERS]
+            tokens += len(await self._run(partial(self._input_ids, piece, add_special_tokens=False)))
+            if tokens > 2 * self._context_tokens:
+                raise ApiError(
+                    f"the prompt has more than {self._context_tokens} tokens, and the model's context is "
+                    f"{self._context_tokens}, the answer included; shorten {param} to at most "
+                    f"{self._context_tokens - 1} tokens",
+                    param=param,
+                    code=CONTEXT_LENGTH_EXCEEDED,
+                )
+
+    def _rendered(self, messages: Sequence[ChatMessage]) -> str:
         if not self._tokenizer.chat_template:
             raise ApiError(
                 "this model has no chat template; send the text as `prompt` to /v1/completions",
@@ -64,7 +99,7 @@ class PromptEncoder:
         knows_developer = "developer" in str(self._tokenizer.chat_template)
         turns = [_turn(message, knows_developer) for message in messages]
         try:
-            text = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+            return str(self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
         except TemplateError as error:
             raise ApiError(
                 f"the model's chat template refuses these messages: {shorten(str(error))}", param="messages"
@@ -74,21 +109,18 @@ class PromptEncoder:
                 "the model's chat template fails on these messages; check their order and roles",
                 param="messages",
             ) from None
-        return self._encode(str(text), add_special_tokens=False, param="messages")
-
-    def _prompt(self, prompt: Prompt) -> tuple[int, ...]:
-        if isinstance(prompt, str):
-            return self._encode(prompt, add_special_tokens=True, param="prompt")
-        self.check_token_ids(prompt, "prompt")
-        return prompt
 
     def _encode(self, text: str, *, add_special_tokens: bool, param: str) -> tuple[int, ...]:
-        # verbose: the tokenizer's own warning about long inputs is answered properly by `tokens_allowed`.
-        tokens = self._tokenizer(text, add_special_tokens=add_special_tokens, verbose=False)["input_ids"]
+        tokens = self._input_ids(text, add_special_tokens=add_special_tokens)
         if not tokens:
             raise ApiError(f"{param} is empty; give at least one token to continue", param=param)
         self.check_token_ids(tokens, param)
         return tuple(tokens)
+
+    def _input_ids(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        # verbose: the tokenizer's own warning about long inputs is answered properly by `tokens_allowed`.
+        encoded = self._tokenizer(text, add_special_tokens=add_special_tokens, verbose=False)
+        return list(encoded["input_ids"])
 
 
 def _turn(message: ChatMessage, knows_developer: bool) -> dict[str, str]:
