@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -210,12 +211,15 @@ class TargetMetrics:
 
 
 class RequestTimer:
-    """The latencies of one request."""
+    """The latencies of one request, and how it ended: what is told first. The engine's thread may make the last of an
+    answer while the event loop is told that its client has left.
+    """
 
     def __init__(self, metrics: TargetMetrics) -> None:
         self._metrics = metrics
         self._arrived_s = time.perf_counter()
         self._last_s: float | None = None
+        self._end = threading.Lock()  # taken by the first that ends it, for good
 
     def delta(self, tokens: int, finish_reason: str | None) -> None:
         now_s = time.perf_counter()
@@ -225,11 +229,12 @@ class RequestTimer:
             self._metrics.tokens(tokens, now_s - self._last_s)
         self._last_s = now_s
         if finish_reason is not None:
-            self._metrics.ended(finish_reason, now_s - self._arrived_s)
+            self.ended(finish_reason)
 
     def ended(self, outcome: str) -> None:
-        """Before its answer's end."""
-        self._metrics.ended(outcome, time.perf_counter() - self._arrived_s)
+        """With its answer's end or before it. Of what is told later nothing counts."""
+        if self._end.acquire(blocking=False):
+            self._metrics.ended(outcome, time.perf_counter() - self._arrived_s)
 
 
 class LevelFigures(Protocol):

@@ -148,6 +148,16 @@ async def test_a_request_that_is_closed_frees_its_rows_and_lets_the_others_go_on
     assert running.metric("kv_cache_usage_perc") == 0
 
 
+async def test_an_answer_that_was_made_and_never_read_counts_once(running: Running) -> None:
+    unread = await running.begun(request([1, 2, 3]))
+    running.goes_on.set()
+    await running.until_idle()
+    await unread.aclose()  # type: ignore[attr-defined]
+    assert running.metric("requests_total", outcome="length") == 1
+    assert running.metric("requests_total", outcome="cancelled") == 0
+    assert running.metric("e2e_request_latency_seconds_count") == 1
+
+
 async def test_an_answer_ends_where_the_context_does(running: Running) -> None:
     assert len(await running.tokens(list(range(100)), max_tokens=500)) == CONTEXT - 100
 
