@@ -13,7 +13,7 @@ from outrider_operator.local.errors import LocalError
 from outrider_operator.local.files import replace_file
 from outrider_operator.local.plan import Plan, Ports, Template
 from outrider_operator.local.pod import ProcessPlan
-from outrider_operator.local.ports import free_port
+from outrider_operator.local.ports import HeldPorts
 from outrider_operator.local.role import Phase, Role
 from outrider_operator.local.service import Service
 from outrider_operator.resources.platform import Network
@@ -39,10 +39,13 @@ class Fleet:
         self._supervised: dict[Role, asyncio.Task[None]] = {}  # in the order in which they began
         self._leaving: dict[Role, asyncio.Task[None]] = {}
         self._drafts = ""
+        self._held = HeldPorts()
+        if not self._held.hold(plan.port):
+            raise _refusal(plan.port, "is that of another run of outrider up, which may be loading still")
         for template in plan.templates:
             for _ in range(template.counts.first):
                 self._add(template)
-        self._service = _service(plan.port) if plan.has_service else None
+        self._service = self._make_service() if plan.has_service else None
         self._serving: asyncio.Task[None] | None = None
 
     @property
@@ -60,7 +63,7 @@ class Fleet:
         replace_file(self._plan.drafts_file, self._drafts)
         self._tell()
         if self._service is not None:
-            self._serving = asyncio.create_task(self._service.run())
+            self._serving = asyncio.create_task(self._serve(self._service))
         for role in list(self._roles):
             self._begin(role)
 
@@ -88,12 +91,25 @@ class Fleet:
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.gather(self._serving, return_exceptions=True)
+        self._held.close()
         return [each for each in ended if each is not None]
 
     def kill(self) -> None:
         """Ends every process at once."""
         for role in self._roles:
             role.kill()
+
+    def _make_service(self) -> Service:
+        try:
+            return Service(self._plan.port)
+        except OSError as problem:
+            raise _refusal(self._plan.port, f"cannot be opened ({problem.strerror})") from None
+
+    async def _serve(self, service: Service) -> None:
+        try:
+            await service.run()
+        except OSError as problem:  # whoever began to listen while the first target was loading
+            raise _refusal(self._plan.port, f"cannot be opened ({problem.strerror})") from None
 
     def _add(self, template: Template) -> Role:
         numbers = {role.plan.number for role in self._roles if role.plan.role == template.role}
@@ -106,12 +122,11 @@ class Fleet:
 
     def _ports(self, role: str, number: int) -> Ports:
         """The usual ones where they are free, else others; the endpoint's own for a target without a Service."""
-        taken = {self._plan.port, *(port for each in self._roles for port in each.plan.ports.values())}
         if role == "draft":
-            grpc = free_port(Network.draft_port + number - 1, taken)
-            return Ports(free_port(Network.draft_http_port + number - 1, taken | {grpc}), grpc)
+            grpc = self._held.hold_free(Network.draft_port + number - 1)
+            return Ports(self._held.hold_free(Network.draft_http_port + number - 1), grpc)
         if self._plan.has_service:
-            return Ports(free_port(min(self._plan.port + number, LAST_PORT), taken))
+            return Ports(self._held.hold_free(min(self._plan.port + number, LAST_PORT)))
         return Ports(self._plan.port)
 
     def _begin(self, role: Role) -> None:
@@ -125,6 +140,7 @@ class Fleet:
         await role.drain(LEAVING_S if role.status.phase is Phase.READY else 0.0)
         await self._supervised.pop(role)
         self._roles.remove(role)
+        self._held.give_back(role.plan.ports.values())
         del self._leaving[role]
 
     def _changed(self, role: Role) -> None:
@@ -142,13 +158,8 @@ class Fleet:
             replace_file(self._plan.drafts_file, drafts)
 
 
-def _service(port: int) -> Service:
-    try:
-        return Service(port)
-    except OSError as problem:
-        raise LocalError(
-            f"spec.endpoint.port: port {port} cannot be opened ({problem.strerror}); choose another"
-        ) from None
+def _refusal(port: int, why: str) -> LocalError:
+    return LocalError(f"spec.endpoint.port: port {port} {why}; choose another")
 
 
 def _shares_cores(plan: ProcessPlan, earlier: ProcessPlan) -> bool:
