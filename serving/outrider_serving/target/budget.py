@@ -233,11 +233,15 @@ class Opening:
     # Until it has been seen: of the time that the target took for the prompt.
     FIRST_SHARE = 0.5
     RATE = 0.2
+    # Of the time that goes by without the draft, what may go into reading on trial: what is believed is of the last
+    # reading, and a draft that was slow for a moment would never be asked again where answers are short.
+    TRIAL_SHARE = 0.005
 
     def __init__(self) -> None:
         self._levels_s: float | None = None  # that a step waits whose sequences have all been read
         self._reading_s = self._read_tokens = 0.0
         self._opened: set[int] = set()
+        self._for_trial_s = 0.0
 
     def opened(self, sequence: int) -> bool:
         return sequence in self._opened
@@ -246,30 +250,59 @@ class Opening:
         """sequences: that share a step, which takes `plain_step_s` of plain decoding. gain: how many times as fast they
         come with the draft; other_gain: without it, by n-grams.
         """
+        return self._saves(self._read_s(unread), unread, sequences, plain_step_s, gain, other_gain)
+
+    def would_pay(self, unread: Unread, sequences: int, plain_step_s: float, other_gain: float) -> bool:
+        """Whether a draft would read it of which nothing is known yet."""
+        return self._saves(self._first_read_s(unread), unread, sequences, plain_step_s, FIRST_GAIN, other_gain)
+
+    def affords(self, unread: Iterable[Unread]) -> bool:
+        """Whether the time that went by without the draft has paid for reading them on trial."""
+        return sum(map(self._read_s, unread)) < self._for_trial_s
+
+    def _saves(
+        self, read_s: float, unread: Unread, sequences: int, plain_step_s: float, gain: float, other_gain: float
+    ) -> bool:
         steps = self.OTHERS_STEPS + unread.undrafted_s / plain_step_s
         own_gain = (self.OTHERS_STEPS * other_gain + unread.undrafted_tokens) / steps
         plain_s = unread.remaining * plain_step_s / sequences
         saved_s = plain_s * (1.0 / max(1.0, own_gain) - 1.0 / max(1.0, gain))
         margin = self.MARGIN if sequences > 1 else 1.0 + (self.MARGIN - 1.0) * self.OTHERS_STEPS / steps
-        read_s = self.FIRST_SHARE * unread.prefill_s
-        if self._read_tokens:
-            read_s = unread.tokens * max(0.0, self._reading_s) / self._read_tokens
         return saved_s > margin * read_s
 
-    def asked(self, sequences: Iterable[int], unread: int, wait_s: float) -> None:
+    def _first_read_s(self, unread: Unread) -> float:
+        return self.FIRST_SHARE * unread.prefill_s
+
+    def _read_s(self, unread: Unread) -> float:
+        if not self._read_tokens:
+            return self._first_read_s(unread)
+        return unread.tokens * max(0.0, self._reading_s) / self._read_tokens
+
+    def plain_step(self, step_s: float) -> None:
+        """A step went by without the draft."""
+        self._for_trial_s += self.TRIAL_SHARE * step_s
+
+    def asked(self, sequences: Iterable[int], unread: int, wait_s: float, trial: bool = False) -> float:
         """A step waited so long; meanwhile the draft read `unread` tokens of sequences that were asked for at first.
+        Returns how much of that is paid for already: the reading, on `trial`.
 
         It grew their trees as well, as in any step: of a short prompt that is most of the wait, and long ones would
         never be read for it.
         """
         self._opened.update(sequences)
+        levels_s = wait_s if self._levels_s is None else self._levels_s
+        reading_s = wait_s - levels_s
         if not unread:
-            known_s = wait_s if self._levels_s is None else self._levels_s
-            self._levels_s = known_s + self.RATE * (wait_s - known_s)
+            self._levels_s = levels_s + self.RATE * reading_s
         elif self._levels_s is not None:
-            kept = 1.0 - self.RATE
-            self._reading_s = kept * self._reading_s + wait_s - self._levels_s
+            # A trial puts to the test what was believed before it.
+            kept = 0.0 if trial else 1.0 - self.RATE
+            self._reading_s = kept * self._reading_s + reading_s
             self._read_tokens = kept * self._read_tokens + unread
+        if not trial:
+            return 0.0
+        self._for_trial_s = 0.0
+        return max(0.0, reading_s)
 
     def forget(self, sequence: int) -> None:
         self._opened.discard(sequence)

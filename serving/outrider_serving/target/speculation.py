@@ -43,13 +43,15 @@ class SpeculationPolicy:
 @dataclass(frozen=True)
 class Drafting:
     """The trees that a step verifies, one a decoding sequence; whether the draft was asked for them, and what
-    it took. other_gain: what n-grams alone were expected to earn in its place; 1.0 where they do not.
+    it took. trial_s: what of that went into reading on trial. other_gain: what n-grams alone were expected to earn in
+    its place; 1.0 where they do not.
     """
 
     trees: list[Tree]
     asked: bool = False
     answered: int = 0
     wait_s: float = 0.0
+    trial_s: float = 0.0
     other_gain: float = 1.0
 
 
@@ -139,37 +141,54 @@ class Speculation:
         without = Drafting(_kept(lookups, undrafted))
         if not may_ask:
             return without
-        drafted = [sequence for sequence in decoding if sequence.remaining > 1 and self._opens(sequence, running)]
-        asks = self._asks(drafted, len(decoding))
-        enough = len(asks) >= LEAST_DRAFTED_SHARE * len(decoding) and self._drafter.available
         other_gain = self._over_plain(undrafted, len(decoding))
-        if not enough or not self._asking_pays(len(decoding), other_gain):
+        if not self._drafter.available or not self._asking_pays(len(decoding), other_gain):
             return without
+        drafted = [sequence for sequence in decoding if sequence.remaining > 1 and self._opens(sequence, running)]
+        least = LEAST_DRAFTED_SHARE * len(decoding)
+        trial = len(drafted) < least
+        if trial:
+            drafted = self._on_trial(decoding, running)
+        if len(drafted) < least:
+            return without
+        asks = self._asks(drafted, len(decoding))
         started = self._clock()
         self._ask(asks)
         found = self._drafter.collect(asks, *self._patience_s(decoding))
         wait_s = self._clock() - started
         unread = sum(len(sequence.tokens) for sequence in drafted if not self._opening.opened(sequence.id))
-        self._opening.asked([sequence.id for sequence in drafted], unread, wait_s)
+        trial_s = self._opening.asked([sequence.id for sequence in drafted], unread, wait_s, trial)
         merged = [merge(found.get(s.id, Tree()), lookup) for s, lookup in zip(decoding, lookups, strict=True)]
         selected = _kept(merged, self._select(decoding, merged, prompt_tokens, wait_s))
         self._budget.selected(sum(map(len, selected)) / len(selected))
-        return Drafting(selected, True, len(found), wait_s, other_gain)
+        return Drafting(selected, True, len(found), wait_s, trial_s, other_gain)
 
     def _opens(self, sequence: Sequence, sequences: int) -> bool:
         """Whether the draft has read the sequence, or is worth its reading it."""
         if self._policy.mode == "Always" or self._policy.run_ahead or self._opening.opened(sequence.id):
             return True
-        unread = Unread(
-            tokens=len(sequence.tokens),
-            prefill_s=sequence.prefill_s,
-            remaining=sequence.remaining,
-            undrafted_tokens=len(sequence.tokens) - sequence.undrafted_from,
-            undrafted_s=sequence.undrafted_s,
-        )
         plain_step_s = self.step_time.of(sequences, sequences)
-        gain, other_gain = self._gates.at(sequences).gain, self._plain_s / self._undrafted_s
-        return self._opening.pays(unread, sequences, plain_step_s, gain, other_gain)
+        gain = self._gates.at(sequences).gain
+        return self._opening.pays(_unread(sequence), sequences, plain_step_s, gain, self._ngram_gain)
+
+    def _on_trial(self, decoding: list[Sequence], sequences: int) -> list[Sequence]:
+        """Those that the draft is to read to see whether it still does not pay; none where that would cost too much."""
+        plain_step_s = self.step_time.of(sequences, sequences)
+        candidates = [sequence for sequence in decoding if sequence.remaining > 1]
+        unread = {s.id: _unread(s) for s in candidates if not self._opening.opened(s.id)}
+        left = {
+            sequence
+            for sequence, of_it in unread.items()
+            if not self._opening.would_pay(of_it, sequences, plain_step_s, self._ngram_gain)
+        }
+        if not self._opening.affords(of_it for sequence, of_it in unread.items() if sequence not in left):
+            return []
+        return [sequence for sequence in candidates if sequence.id not in left]
+
+    @property
+    def _ngram_gain(self) -> float:
+        """What n-grams have lately earned without the draft."""
+        return self._plain_s / self._undrafted_s
 
     def _lookup(self, sequence: Sequence) -> Tree:
         if not self._policy.ngrams:
@@ -260,9 +279,20 @@ class Speculation:
                 sequence.undrafted_s += work_s
         gate = self._gates.at(len(decoding))
         if drafting.asked:
-            gate.drafted_step(plain_s, spent_s, drafting.answered > 0)
+            gate.drafted_step(plain_s, spent_s - drafting.trial_s, drafting.answered > 0)
         else:
             gate.plain_step()
+            self._opening.plain_step(spent_s)
+
+
+def _unread(sequence: Sequence) -> Unread:
+    return Unread(
+        tokens=len(sequence.tokens),
+        prefill_s=sequence.prefill_s,
+        remaining=sequence.remaining,
+        undrafted_tokens=len(sequence.tokens) - sequence.undrafted_from,
+        undrafted_s=sequence.undrafted_s,
+    )
 
 
 def _kept(trees: Many[Tree], selection: Selection) -> list[Tree]:

@@ -267,6 +267,31 @@ def test_levels_are_not_taken_for_reading() -> None:
     assert not pays(1600)
 
 
+def test_a_draft_that_read_slowly_once_is_read_with_on_trial_when_time_without_it_has_paid_for_that() -> None:
+    opening = Opening()
+    unread = Unread(100, 0.2, remaining=20)
+
+    def pays() -> bool:
+        return opening.pays(unread, 1, plain_step_s=0.1, gain=2.0, other_gain=1.0)
+
+    opening.asked([1], unread=0, wait_s=0.1)
+    opening.asked([2], unread=200, wait_s=4.1)
+    assert not pays(), "100 tokens are believed to take 2 s"
+    assert opening.would_pay(unread, 1, plain_step_s=0.1, other_gain=1.0), "a draft of which that is not known would"
+    assert not opening.would_pay(Unread(100, 0.2, remaining=2), 1, plain_step_s=0.1, other_gain=1.0)
+
+    for _ in range(399):
+        opening.plain_step(1.0)
+    assert not opening.affords([unread])
+    opening.plain_step(2.0)
+    assert opening.affords([unread]), "2 s are half a per cent of 401"
+    assert not opening.affords([unread, unread])
+
+    assert opening.asked([3], unread=100, wait_s=0.3, trial=True) == pytest.approx(0.2), "so long it did read"
+    assert pays(), "one trial tells, whatever was believed"
+    assert not opening.affords([Unread(1, 0.2, remaining=20)]), "the next one has to be paid for anew"
+
+
 def test_each_load_has_a_gate_of_its_own() -> None:
     gates = DraftGates(FLAT)
     for _ in range(100):

@@ -6,7 +6,8 @@ import pytest
 from outrider_serving.target import speculation
 from outrider_serving.target.speculation import SpeculationPolicy
 from support.machines import GPU, MATRIX_UNIT, NO_MATRIX_UNIT, VECTOR_UNIT
-from support.virtual import Cost, Machine, Traffic, gain, serve
+from support.pair import first_layers, random_llama
+from support.virtual import Clock, Cost, Costly, Machine, Server, Traffic, gain, serve
 
 MACHINES = pytest.mark.parametrize(
     "machine",
@@ -45,6 +46,38 @@ def test_under_load_a_draft_reads_short_prompts_for_short_answers_where_that_pay
     """Eight prompts that are read together take as long as they all, not each."""
     assert gain(GPU, traffic(8, 6, AGREES)) > 1.7
     assert gain(GPU, traffic(8, 6, USEFUL)) > 1.1
+
+
+def pair_whose_draft_is_slow(slower: float) -> tuple[Server, Costly]:
+    """Two streams with short answers, whose draft had its speed first and is so many times slower now."""
+    assert GPU.draft is not None
+    clock = Clock()
+    model = random_llama(4, USEFUL)
+    draft = Costly(first_layers(model, 1), GPU.draft, clock)
+    server = Server(clock, Costly(model, GPU.target, clock), draft, SpeculationPolicy())
+    load = traffic(2, 4, USEFUL).asked()
+    assert server.serve(load, 2).asked_steps > 0
+    draft.take(draft.cost.times(slower))
+    server.serve(load, 2)
+    return server, draft
+
+
+@pytest.mark.long
+def test_a_draft_that_was_slow_for_a_moment_is_asked_again_though_answers_are_short() -> None:
+    server, draft = pair_whose_draft_is_slow(10)
+    draft.take(draft.cost.times(0.1))
+    first, later = (server.serve(traffic(2, waves, USEFUL).asked(), 2) for waves in (8, 16))
+    assert first.asked_steps == 0, "reading is believed to take ten times as long"
+    assert later.asked_steps > 0
+
+
+@pytest.mark.long
+def test_a_draft_that_stays_slow_costs_next_to_nothing_for_being_tried() -> None:
+    server, _ = pair_whose_draft_is_slow(10)
+    load = traffic(2, 24, USEFUL)
+    served = server.serve(load.asked(), 2)
+    assert served.asked_steps > 0
+    assert served.elapsed_s <= serve(GPU, load, SpeculationPolicy(mode="Off")).elapsed_s / 0.98
 
 
 def test_a_draft_that_is_told_what_its_nodes_cost_to_verify_grows_those_that_pay(
