@@ -38,8 +38,10 @@ class Detokenizer:
 
     def flush(self) -> str:
         """At the end: what was held back for a stop string that did not come, and for a character. May set `stopped`,
-        as `feed`.
+        as `feed`. Nothing, if a stop string has come already.
         """
+        if self.stopped:
+            return ""
         text = self._certain(self._given_up(len(self._pending)))
         held, self._held = self._held, ""
         return text + held
