@@ -6,6 +6,7 @@ for the device. On a CPU a choice costs a pass over the vocabulary and nobody wa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -19,8 +20,10 @@ from outrider_serving.engine.sampler import Choice, Guesses, Place, propose
 ROWS = 32
 
 
-def choose_all(logits: Sequence[torch.Tensor], places: Sequence[Place]) -> list[Choice]:
-    """The choice at each place. logits: [rows, vocabulary] of each sequence, together as many rows as places."""
+def choose_all(logits: Sequence[torch.Tensor], places: Sequence[Place]) -> list[Choice | None]:
+    """The choice at each place. logits: [rows, vocabulary] of each sequence, together as many rows as places. None
+    where one alone raises NoChoice: that is told to the sequence whose row it is, the others have their choices.
+    """
     rows = torch.cat(list(logits))
     top = max((place.logprobs or 0 for place in places), default=0)
     packed = [
@@ -68,12 +71,15 @@ def fetch(packed: Sequence[torch.Tensor]) -> list[list[float]]:
 
 
 def _chosen(rows: torch.Tensor, places: Sequence[Place], top: int) -> torch.Tensor:
-    """float64 [rows, 3 + 1 + 2 * top]: token, near tie, tolerated, log probabilities (see `logprobs_of`)."""
+    """float64 [rows, 4 + 1 + 2 * top]: the best weight, token, near tie, tolerated, log probabilities (see
+    `logprobs_of`). Where the best weight is no finite number, the others say nothing.
+    """
     weights, rounding = _weights(rows, places)
     best = weights.amax(1, keepdim=True)
     everything = vocabulary(rows.shape[1], rows.device).long()
-    # The first of equals, which a device's own argmax does not promise.
-    token = torch.where(weights == best, everything, rows.shape[1]).amin(1, keepdim=True)
+    # The first of equals, which a device's own argmax does not promise. NaN equals nothing, and gives the last token:
+    # one outside the vocabulary would be a fault of the whole device.
+    token = torch.where(weights == best, everything, rows.shape[1] - 1).amin(1, keepdim=True)
     second = weights.scatter(1, token, -torch.inf).amax(1, keepdim=True)
     near_tie = best - second <= rounding
     tolerated = torch.zeros_like(near_tie)
@@ -83,7 +89,7 @@ def _chosen(rows: torch.Tensor, places: Sequence[Place], top: int) -> torch.Tens
         tolerated = (best - weight <= tolerance) & ~held
         token = torch.where(tolerated, child, token)
         near_tie &= ~tolerated
-    parts = [token.double(), near_tie.double(), tolerated.double()]
+    parts = [best, token.double(), near_tie.double(), tolerated.double()]
     if any(place.logprobs is not None for place in places):
         parts.append(logprobs_of(rows, token[:, 0], top))
     else:
@@ -91,10 +97,13 @@ def _chosen(rows: torch.Tensor, places: Sequence[Place], top: int) -> torch.Tens
     return torch.cat(parts, 1)
 
 
-def _choice(values: list[float], place: Place) -> Choice:
-    token = int(values[0])
-    logprob = None if place.logprobs is None else token_logprob(token, values[3:], place.logprobs)
-    return Choice(token, bool(values[1]), bool(values[2]), logprob)
+def _choice(values: list[float], place: Place) -> Choice | None:
+    best, number, near_tie, tolerated, *logprobs = values
+    if not math.isfinite(best):
+        return None
+    token = int(number)
+    logprob = None if place.logprobs is None else token_logprob(token, logprobs, place.logprobs)
+    return Choice(token, bool(near_tie), bool(tolerated), logprob)
 
 
 def _best_child(

@@ -30,7 +30,18 @@ from outrider_serving.engine.noise import LEAST_NOISE, MOST_NOISE, complement_be
 from outrider_serving.engine.processors import Edits, edited
 from outrider_serving.engine.sampling import Sampling
 
-__all__ = ["Candidates", "Choice", "Guesses", "Place", "Sampling", "candidates", "choose", "choose_at", "propose"]
+__all__ = [
+    "Candidates",
+    "Choice",
+    "Guesses",
+    "NoChoice",
+    "Place",
+    "Sampling",
+    "candidates",
+    "choose",
+    "choose_at",
+    "propose",
+]
 
 Guesses = list[tuple[int, float]]
 
@@ -85,6 +96,13 @@ class Choice:
     logprob: TokenLogprob | None = None
 
 
+class NoChoice(ArithmeticError):
+    """The best logit is no finite number, so none of the tokens is the best one."""
+
+    def __init__(self) -> None:
+        super().__init__("the model gave logits that are no finite numbers: its weights or its dtype overflow here")
+
+
 def candidates(logits: torch.Tensor, sampling: Sampling, position: int, edits: Edits | None = None) -> Candidates:
     """The tokens that may come at `position`, and how they weigh: the rule as it is written, all of it.
 
@@ -98,7 +116,7 @@ def candidates(logits: torch.Tensor, sampling: Sampling, position: int, edits: E
 
 
 def choose_at(logits: torch.Tensor, place: Place) -> Choice:
-    """The rule above, and what goes with it: tolerance, log probabilities. logits [vocabulary]."""
+    """The rule above, and what goes with it: tolerance, log probabilities. logits [vocabulary]. Raises NoChoice."""
     choice = choose(logits, place.sampling, place.position, place.edits)
     if place.tolerance and place.children:
         choice = _tolerated(logits, place, choice)
@@ -128,13 +146,18 @@ def _exact(logits: torch.Tensor, edits: Edits | None) -> torch.Tensor:
 
 
 def choose(logits: torch.Tensor, sampling: Sampling, position: int, edits: Edits | None = None) -> Choice:
-    """The rule above. logits [vocabulary], of any float dtype."""
+    """The rule above. logits [vocabulary], of any float dtype. Raises NoChoice."""
     exact = _exact(logits, edits)
     if sampling.greedy:
         best, token = _first_max(exact)
+        if not math.isfinite(best):  # a maximum over what holds NaN is NaN
+            raise NoChoice
         behind = (part.max().item() for part in (exact[:token], exact[token + 1 :]) if part.numel())
         return Choice(token, best - max(behind, default=-math.inf) <= _rounding(logits, best))
-    rounding = _rounding(logits, exact.max().item()) / sampling.temperature
+    best = exact.max().item()
+    if not math.isfinite(best):
+        raise NoChoice
+    rounding = _rounding(logits, best) / sampling.temperature
     tokens = _kept(exact, sampling) if sampling.cuts else _contenders(exact, sampling, position, rounding)
     weights = _weights(exact, tokens, sampling, position)
     top, index = weights.topk(min(2, len(tokens)))
@@ -264,10 +287,13 @@ def propose(
 
     logits [vocabulary] are the draft's own. The belief is a softmax over log q + g: for greedy it is q itself,
     and with noise it grows with the lead of the first choice over the second, which is what a small difference
-    between p and q has to overcome. The target calibrates it against what it accepts.
+    between p and q has to overcome. The target calibrates it against what it accepts. None at all where the best logit
+    is no finite number: a guess may be missing.
     """
     exact = _exact(logits, edits)
     best = exact.max().item()
+    if not math.isfinite(best):
+        return []
     if sampling.greedy:
         tokens = _first(exact, min(branches, len(exact)))
         some = exact.numpy()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 
 import torch
 
 from outrider_serving.engine.batch_sampler import choose_all
-from outrider_serving.engine.sampler import Choice, Place, choose_at
+from outrider_serving.engine.sampler import Choice, NoChoice, Place, choose_at
 from outrider_serving.engine.tree import ROOT, Tree
 from outrider_serving.target.sequence import Sequence
 
@@ -26,7 +26,7 @@ class Forwarded:
 
 
 def choosers(forwarded: Many[Forwarded], tolerance: float) -> list[Chooser]:
-    """For each sequence, what gives the choice after a node (or ROOT).
+    """For each sequence, what gives the choice after a node (or ROOT), or raises NoChoice.
 
     On a CPU a choice is made when it is asked for, since a walk reaches few nodes and each costs passes over the
     vocabulary. On a device all are made there and fetched together: asking one by one would wait for it each time.
@@ -43,7 +43,17 @@ def at_once(forwarded: Many[Forwarded], tolerance: float) -> list[Chooser]:
         _place(one, node, tolerance) for one, own_nodes in zip(forwarded, nodes, strict=True) for node in own_nodes
     ]
     made = iter(choose_all([one.logits for one in forwarded], places))
-    return [dict(zip(own_nodes, made, strict=False)).__getitem__ for own_nodes in nodes]
+    return [_made(dict(zip(own_nodes, made, strict=False))) for own_nodes in nodes]
+
+
+def _made(choices: Mapping[int, Choice | None]) -> Chooser:
+    def choose(node: int) -> Choice:
+        choice = choices[node]
+        if choice is None:
+            raise NoChoice
+        return choice
+
+    return choose
 
 
 def _when_asked(one: Forwarded, tolerance: float) -> Chooser:

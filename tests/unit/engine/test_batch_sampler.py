@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from outrider_serving.engine import batch_sampler
 from outrider_serving.engine.batch_sampler import choose_all, propose_all, propose_dense
 from outrider_serving.engine.processors import History
-from outrider_serving.engine.sampler import Place, choose_at
+from outrider_serving.engine.sampler import Choice, NoChoice, Place, choose_at
 from outrider_serving.engine.sampling import LEAST_REPETITION_PENALTY, Sampling
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -54,6 +55,13 @@ def rows_of(count: int, seed: int, dtype: torch.dtype = torch.float32) -> torch.
     return (torch.randn(count, VOCABULARY, generator=torch.Generator().manual_seed(seed)) * 3).to(dtype)
 
 
+def chosen(logits: Sequence[torch.Tensor], places: Sequence[Place]) -> list[Choice]:
+    """Of rows of numbers, each of which has a choice."""
+    made = choose_all(logits, places)
+    assert None not in made
+    return [choice for choice in made if choice is not None]
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     some=st.lists(places(), min_size=1, max_size=6),
@@ -62,7 +70,7 @@ def rows_of(count: int, seed: int, dtype: torch.dtype = torch.float32) -> torch.
 )
 def test_choices_of_a_batch_are_those_of_each_row(some: list[Place], seed: int, dtype: torch.dtype) -> None:
     rows = rows_of(len(some), seed, dtype)
-    together = choose_all([rows[:1], rows[1:]], some)
+    together = chosen([rows[:1], rows[1:]], some)
     alone = [choose_at(row, place) for row, place in zip(rows, some, strict=True)]
     assert [(one.token, one.near_tie, one.tolerated) for one in together] == [
         (one.token, one.near_tie, one.tolerated) for one in alone
@@ -83,6 +91,26 @@ def test_proposals_of_a_batch_are_those_of_each_row(some: list[Place], seed: int
     for one, other in zip(together, propose_all([rows], some, counts), strict=True):
         assert [token for token, _ in one] == [token for token, _ in other]
         assert [belief for _, belief in one] == pytest.approx([belief for _, belief in other], abs=0.2)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+@settings(max_examples=30, deadline=None)
+@given(some=st.lists(places(), min_size=3, max_size=5), seed=st.integers(0, 1000), everywhere=st.booleans())
+def test_a_row_that_is_no_numbers_has_no_choice_and_the_others_have_theirs(
+    wrong: float, some: list[Place], seed: int, everywhere: bool
+) -> None:
+    rows = rows_of(len(some), seed)
+    rows[1, slice(None) if everywhere else 7] = wrong
+    numbers = [0, *range(2, len(some))]
+    together = choose_all([rows], some)
+    assert together[1] is None
+    with pytest.raises(NoChoice):
+        choose_at(rows[1], some[1])
+    alone = chosen([rows[numbers]], [some[index] for index in numbers])
+    assert [together[index] for index in numbers] == alone
+    branches = [2] * len(some)
+    for proposed in (propose_dense(rows, some, branches), propose_all([rows], some, branches)):
+        assert [bool(guesses) for guesses in proposed] == [index != 1 for index in range(len(some))]
 
 
 class Waits(TorchDispatchMode):

@@ -90,7 +90,8 @@ def choices(sampling: Sampling, wanted: list[tuple[int, list[int]]]) -> list[Cho
     if not wanted:
         return []
     rows = TARGET[[(path or PROMPT)[-1] for _, path in wanted]]
-    return choose_all([rows], [place(sampling, *one) for one in wanted])
+    made = choose_all([rows], [place(sampling, *one) for one in wanted])
+    return [choice for choice in made if choice is not None]
 
 
 def trees(sampling: Sampling, samples: int) -> list[Tree]:

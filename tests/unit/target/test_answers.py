@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from outrider_serving.engine.detokenizer import Detokenizer
 from outrider_serving.engine.kv_pool import BLOCK_TOKENS
+from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.request import Delta, SamplingParams
-from outrider_serving.engine.sampler import Choice
+from outrider_serving.engine.sampler import Choice, NoChoice
 from outrider_serving.target import step as step_module
 from outrider_serving.target.choosing import at_once
 from outrider_serving.target.sequence import Sequence
 from outrider_serving.target.speculation import SpeculationPolicy
 from outrider_serving.target.step import TargetStep
 from support.inprocess import HandCarried, draft_engine, generate, sequence_of, shape_of, target_step
-from support.pair import VOCABULARY, random_pair
+from support.pair import VOCABULARY, random_llama, random_pair
 from support.tiny import byte_fallback_tokenizer
 
 PAIR = random_pair(0.1)
 PROMPT = [5, 6, 7, 8, 5, 6]
+POISON = 77  # a token of which a broken model makes no numbers
 OFF = SpeculationPolicy(mode="Off")
 ALWAYS = SpeculationPolicy(mode="Always")
 
@@ -114,6 +117,42 @@ def test_a_device_that_makes_all_choices_at_once_gives_the_same_answer(
     expected = answer(sampling)
     monkeypatch.setattr(step_module, "choosers", at_once)
     assert generate(drafted(), [PROMPT], sampling)[0] == expected
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("where", ["on a CPU", "on a device"])
+def test_a_request_whose_logits_are_no_numbers_ends_alone(
+    temperature: float, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if where == "on a device":
+        monkeypatch.setattr(step_module, "choosers", at_once)
+    model = random_llama(3)
+    sampling = SamplingParams(max_tokens=20, temperature=temperature, seed=2, logit_bias=((POISON, -100.0),))
+    prompts = [[5, 6, 7], [POISON, 1, 2], [9, 8]]
+    expected = generate(target_step(ModelRunner(model), OFF), [prompts[0], prompts[2]], sampling)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[POISON] = torch.nan
+    step = target_step(ModelRunner(model), OFF)
+    failures: list[Exception] = []
+    first, poisoned, last = (sequence_of(step, prompt, sampling) for prompt in prompts)
+    poisoned.abort = failures.append
+    for sequence in (first, poisoned, last):
+        step.scheduler.add(sequence)
+    while step.step() is not None:
+        pass
+    assert [type(failure) for failure in failures] == [NoChoice]
+    assert poisoned.output_length == 0
+    assert [sequence.tokens[sequence.prompt_length :] for sequence in (first, last)] == expected
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_draft_whose_logits_are_no_numbers_changes_no_token(temperature: float) -> None:
+    model = random_llama(1)
+    with torch.no_grad():
+        model.get_output_embeddings().weight[POISON] = torch.nan
+    drafter = HandCarried(draft_engine(ModelRunner(model)), shape_of(ALWAYS), VOCABULARY)
+    sampling = SamplingParams(max_tokens=20, temperature=temperature, top_p=0.9, seed=2)
+    assert generate(target_step(PAIR.target, ALWAYS, drafter), [PROMPT], sampling)[0] == answer(sampling)
 
 
 def test_a_stop_token_ends_the_answer_but_not_before_min_tokens() -> None:
