@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import json
 import os
 import re
@@ -95,6 +96,7 @@ app.command(
 
 def main() -> None:
     """The command line. A wrong flag is one line on standard error and exit code 2."""
+    _make_streams_usable()
     try:
         sys.exit(app(prog_name=program(), complete_var=COMPLETE, standalone_mode=False))
     except TyperException as error:
@@ -110,6 +112,17 @@ def main() -> None:
         # What is still to be written would fail again when Python ends, with words of its own.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(UNUSABLE)
+
+
+def _make_streams_usable() -> None:
+    """What nobody reads goes nowhere, and a sign that the output's encoding lacks is a question mark: neither ends a
+    model that serves.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # Python's own word for one that is closed
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # standard error writes them as numbers by itself
 
 
 def complete_for_kubectl() -> None:

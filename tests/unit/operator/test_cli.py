@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from outrider_operator import cli
+from outrider_operator.local.screen import JsonScreen, PlainScreen, Screen
 from outrider_operator.resources.build import build
 from outrider_operator.resources.platform import Platform
 from unit.operator.yaml_models import ROOT, SAMPLES, sample
@@ -143,6 +145,30 @@ def test_a_stream_that_cannot_be_used_is_one_line_and_exit_2(command: str, says:
     program = f"{shlex.quote(sys.executable)} -c 'from outrider_operator.cli import main; main()'"
     done = subprocess.run(["sh", "-c", f"{program} {command}"], capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"outrider: error: {says}\n")
+
+
+def test_a_sign_that_the_outputs_encoding_lacks_is_a_question_mark(tmp_path: Path) -> None:
+    file = tmp_path / "模型.yaml"
+    file.write_text((ROOT / SMOL).read_text())
+    done = outrider("validate", str(file), PYTHONIOENCODING="latin-1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{tmp_path}/??.yaml: SpeculativeModel smollm2: ok\n"
+
+
+@pytest.mark.parametrize(("stream", "screen"), [("stdout", PlainScreen()), ("stderr", JsonScreen(""))])
+def test_a_run_whose_output_is_closed_goes_on_and_says_nothing_elsewhere(
+    stream: str, screen: Screen, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(**_: object) -> None:
+        screen.say("logs: /tmp")
+        screen.close()
+
+    monkeypatch.setattr(sys, stream, None)  # as Python says that it is closed
+    monkeypatch.setattr(cli, "app", run)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code is None
+    assert capsys.readouterr() == ("", "")
 
 
 def test_help_has_examples_and_version_the_version() -> None:
