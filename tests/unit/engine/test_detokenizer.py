@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from outrider_serving.engine import detokenizer as detokenizer_module
-from outrider_serving.engine.detokenizer import PENDING_TOKENS, Detokenizer
+from outrider_serving.engine.detokenizer import BEGUN_TOKENS, PENDING_TOKENS, Detokenizer
 from support.tiny import byte_fallback_tokenizer, tiny_tokenizer
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
@@ -140,9 +140,9 @@ def test_a_stop_string_that_half_a_character_completes_is_not_shown() -> None:
 
 
 def test_half_a_character_behind_a_stop_string_is_not_shown() -> None:
-    detokenizer = Detokenizer(BYTES, ("�",))
+    detokenizer = Detokenizer(BYTES, ("�" * (PENDING_TOKENS - BEGUN_TOKENS),))
     byte = BYTES.get_vocab()["<0xF0>"]
-    # The last may begin a character yet when those before them are given up, and are the stop string.
+    # Those that are given up are the stop string; the last may begin a character yet.
     assert "".join(detokenizer.feed(byte) for _ in range(PENDING_TOKENS)) == ""
     assert (detokenizer.stopped, detokenizer.flush()) == (True, "")
 
