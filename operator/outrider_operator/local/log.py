@@ -1,4 +1,4 @@
-"""What a role's log says about why it ended."""
+"""What a role's log says about why it ended. A log that was deleted says nothing."""
 
 import json
 from pathlib import Path
@@ -9,14 +9,20 @@ TAIL_BYTES = 64 * 1024
 
 def size_bytes(log: Path) -> int:
     """Where a log ends now, 0 when there is none yet."""
-    return log.stat().st_size if log.exists() else 0
+    try:
+        return log.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def lines_since(log: Path, offset_bytes: int) -> list[str]:
     """The lines written after the offset, of the last 64 KiB, without empty ones."""
-    with log.open("rb") as file:
-        file.seek(max(offset_bytes, size_bytes(log) - TAIL_BYTES))
-        text = file.read().decode(errors="replace")
+    try:
+        with log.open("rb") as file:
+            file.seek(max(offset_bytes, size_bytes(log) - TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return []
     return [line.rstrip() for line in text.splitlines() if line.strip()]
 
 

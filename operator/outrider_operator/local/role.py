@@ -139,6 +139,7 @@ class Role:
 
     async def _run_once(self) -> tuple[Ending, list[str]]:
         """Starts the process and waits for its end; returns how it ended and what it wrote to its log."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)  # whoever tidied up may have taken it for done with
         offset_bytes = logs.size_bytes(self.log)
         started_s = time.monotonic()
         process = await Process.start(self._argv, self._env, self.plan.cores, self.log)
@@ -146,10 +147,14 @@ class Role:
         self._become(RoleStatus(run=self.status.run + 1, reason=self.status.reason, pid=process.pid))
         if self._stopping.is_set():  # stop() was called while the process was being started, and saw none
             process.signal(signal.SIGKILL)
-        probing = asyncio.create_task(self._probe(started_s))
+        ending, probing = asyncio.create_task(process.wait()), asyncio.create_task(self._probe(started_s))
         try:
-            exit_code = await process.wait()
+            await asyncio.wait((ending, probing), return_when=asyncio.FIRST_COMPLETED)
+            if probing.done():
+                probing.result()  # it goes on for ever: what ended it is a fault of its own, which must not pass unseen
+            exit_code = await ending
         finally:
+            ending.cancel()
             probing.cancel()
             process.signal(signal.SIGKILL)  # what it left behind in its group
         self._process = None

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from outrider_operator.local.pod import Probe, ProcessPlan
 from outrider_operator.local.role import Phase, Role
 
@@ -54,3 +57,45 @@ async def test_a_process_that_crashes_while_it_is_not_wanted_any_more_is_not_sta
         task.cancel()
     await asyncio.gather(leaving, supervising, return_exceptions=True)
     assert (phase, role.status.run) == (Phase.STOPPED, 1)
+
+
+async def test_a_process_whose_log_was_deleted_is_started_again_and_logs_anew(tmp_path: Path) -> None:
+    """As a service manager's tidying does it to a run of many days."""
+    again = asyncio.Event()
+
+    def follow(role: Role) -> None:
+        if role.status.run == 2 and role.status.pid is not None:
+            again.set()
+        elif role.status.pid is not None:
+            shutil.rmtree(log.parent)
+            os.kill(role.status.pid, signal.SIGKILL)
+
+    log = tmp_path / "logs" / "target.log"
+    role = Role(sleeping(tmp_path / "target-1"), os.environ, log, follow)
+    supervising = asyncio.create_task(role.supervise())
+    waiting = asyncio.create_task(again.wait())
+    await asyncio.wait((supervising, waiting), return_when=asyncio.FIRST_COMPLETED)
+    assert log.exists()
+    role.kill()
+    await supervising
+
+
+async def test_what_fails_in_whoever_is_told_of_a_probes_answer_ends_the_supervision(tmp_path: Path) -> None:
+    """A role that nobody asks any more would seem to be loading for ever."""
+
+    def refuse(role: Role) -> None:
+        if role.status.phase is Phase.LOADING:
+            raise OSError("No space left on device")
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        plan = sleeping(tmp_path / "target-1")
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/ready"
+        plan = replace(plan, probe=replace(plan.probe, url=url))
+        role = Role(plan, os.environ, tmp_path / "log", refuse)
+        with pytest.raises(OSError, match="No space"):
+            await asyncio.wait_for(role.supervise(), 60)
