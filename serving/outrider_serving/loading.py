@@ -125,7 +125,9 @@ def _remedy(name: str) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    first, *rest = (str(error).strip() or type(error).__name__).splitlines()
+    # "Validation error for field 'hidden_size':" does not say what is wrong with it.
+    return f"{first} {rest[0].strip()}" if rest and first.endswith(":") else first
 
 
 def choose_dtype(asked: str, checkpoint: torch.dtype | None) -> torch.dtype:
@@ -156,7 +158,7 @@ def load_config(path: Path) -> PreTrainedConfig:
     """The model's config. Raises ValueError, in one line."""
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a value of another kind is an error of huggingface_hub's own
         raise ValueError(f"{path}: config.json cannot be read: {_first_line(error)}; check its files") from None
     return config
 
@@ -167,15 +169,17 @@ def load_model(
     """The causal language model in `path`, ready for inference, on the GPU where there is one. With several ranks,
     which torch.distributed has to know by now, this rank's slices of it.
 
-    Raises ValueError, in one line, when the folder holds no safetensors or no model that transformers knows.
+    Raises ValueError, in one line, when the folder holds no safetensors, no model that transformers knows, or not all
+    of its weights.
     """
     if not any(path.glob("*.safetensors")):
         raise ValueError(f"{path}: no safetensors there; save the model as safetensors (pickle is never loaded)")
     transformers_logging.disable_progress_bar()
     chosen = choose_dtype(dtype, _checkpoint_dtype(path))
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, found = AutoModelForCausalLM.from_pretrained(
             path,
+            output_loading_info=True,
             dtype=chosen,
             attn_implementation=attn_implementation,
             use_safetensors=True,
@@ -183,8 +187,14 @@ def load_model(
             local_files_only=True,
             distributed_config=DistributedConfig(tp_size=ranks, tp_plan="auto") if ranks > 1 else None,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # damaged files, other shapes than the config's, a quantization that is not installed
         raise ValueError(f"{path}: the model cannot be loaded: {_first_line(error)}; check its files") from None
+    if found["missing_keys"]:  # tied ones are not among them; transformers has filled these with random numbers
+        missing = sorted(found["missing_keys"])
+        reason = f"{len(missing)} weights of the model are in none of its files, like {missing[0]}"
+        raise ValueError(f"{path}: {reason}; check that all of them are there and are those of a causal language model")
     loaded: PreTrainedModel = model.eval().requires_grad_(False)
     if torch.cuda.is_available() and ranks == 1:  # slices are read onto their rank's GPU
         torch.nn.Module.to(loaded, "cuda")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from huggingface_hub import constants
 from outrider_serving import loading
+from safetensors.torch import load_file
 from support.tiny import EXTRA_MERGES, tiny_llama_dir, tiny_tokenizer
 from tokenizers import normalizers
 from tokenizers.models import BPE
-from transformers import GenerationConfig, LlamaConfig
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 
 def test_a_mirror_folder_is_looked_up_before_the_hub(tmp_path: Path) -> None:
@@ -92,6 +95,24 @@ def test_pickled_weights_are_refused_in_one_line(tmp_path: Path) -> None:
         loading.load_model(folder)
 
 
+def test_a_model_that_lacks_weights_is_refused_and_not_served_with_random_ones(tmp_path: Path) -> None:
+    folder = tiny_llama_dir(tmp_path / "tiny", layers=2)
+    config = LlamaConfig.from_pretrained(folder)
+    config.num_hidden_layers = 3
+    config.save_pretrained(folder)
+    with pytest.raises(ValueError, match=r"^[^\n]*9 weights of the model are in none[^\n]*model\.layers\.2[^\n]*$"):
+        loading.load_model(folder)
+
+
+def test_a_model_whose_output_layer_is_its_embedding_lacks_nothing(tmp_path: Path) -> None:
+    folder = tiny_llama_dir(tmp_path / "tiny")
+    config = LlamaConfig.from_pretrained(folder, tie_word_embeddings=True)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    assert "lm_head.weight" not in load_file(folder / "model.safetensors")
+    model = loading.load_model(folder)
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
 def test_a_damaged_folder_is_one_line(tmp_path: Path) -> None:
     folder = tiny_llama_dir(tmp_path / "tiny")
     (folder / "tokenizer.json").write_text("{")
@@ -100,6 +121,55 @@ def test_a_damaged_folder_is_one_line(tmp_path: Path) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"^[^\n]*config.json cannot be read[^\n]*$"):
         loading.load_model(folder)
+
+
+def cut_short(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+
+
+def configured(**fields: object) -> Callable[[Path], None]:
+    def rewrite(folder: Path) -> None:
+        config = folder / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | fields))
+
+    return rewrite
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (cut_short, "file not fully covered"),
+        (configured(hidden_size=128), "mismatched_sizes"),
+        (configured(num_attention_heads=3), "not a multiple of the number of attention heads"),
+        (configured(hidden_size="a"), "hidden_size"),
+        (configured(quantization_config={"quant_method": "gptq", "bits": 4}), "optimum"),
+    ],
+    ids=["cut short", "other shapes", "heads", "no number", "a quantization that is not installed"],
+)
+def test_weights_that_cannot_be_loaded_are_one_line_with_the_cause(
+    tmp_path: Path, damage: Callable[[Path], None], says: str
+) -> None:
+    folder = tiny_llama_dir(tmp_path / "tiny")
+    damage(folder)
+    with pytest.raises(ValueError, match=rf"^[^\n]*cannot be loaded: [^\n]*{says}[^\n]*check its files$"):
+        loading.load_model(folder)
+
+
+def test_a_config_that_contradicts_itself_is_one_line_with_the_cause(tmp_path: Path) -> None:
+    folder = tiny_llama_dir(tmp_path / "tiny")
+    configured(num_attention_heads=3)(folder)
+    with pytest.raises(ValueError, match=r"^[^\n]*config.json cannot be read: [^\n]*not a multiple[^\n]*$"):
+        loading.load_config(folder)
+
+
+def test_memory_that_does_not_suffice_is_no_fault_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_args: object, **_options: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        loading.load_model(tiny_llama_dir(tmp_path / "tiny"))
 
 
 def test_an_unknown_dtype_names_the_flag() -> None:
