@@ -15,7 +15,7 @@ from outrider_operator.autoscaling.policy import Policy
 from outrider_operator.autoscaling.report import Change, advised, change, entries
 from outrider_operator.autoscaling.signals import signals, speaking
 from outrider_operator.autoscaling.steps import replicas_of, steps, wanted
-from outrider_operator.local.files import replace_file
+from outrider_operator.local.files import try_replace_file
 from outrider_operator.local.role import Phase, Role
 from outrider_operator.measure.scrape import Scrape
 from outrider_operator.resources.control import OFF, ON
@@ -91,10 +91,11 @@ class Autoscaler:
 
     def _carry_out(self, decision: Decision, seen: Observation, now_s: float) -> None:
         todo = steps(decision, seen, self._asked, self._is_silent(now_s))
-        if todo.speculate is not None:
-            self._tell(change(decision, "speculation", int(seen.speculating), int(todo.speculate)))
-            self._told_off_s = None if todo.speculate else now_s
-            replace_file(self._speculation_file, ON if todo.speculate else OFF)
+        speculate = todo.speculate
+        # What cannot be written is decided again at the next tick.
+        if speculate is not None and try_replace_file(self._speculation_file, ON if speculate else OFF):
+            self._tell(change(decision, "speculation", int(seen.speculating), int(speculate)))
+            self._told_off_s = None if speculate else now_s
         for role, replicas in todo.replicas.items():
             self._tell(change(decision, role, replicas_of(seen, role), replicas))
             self._processes.scale(role, replicas)

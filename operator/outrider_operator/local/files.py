@@ -9,3 +9,12 @@ def replace_file(file: Path, text: str) -> None:
     written = file.with_name(f".{file.name}.new")
     written.write_text(text)
     written.replace(file)
+
+
+def try_replace_file(file: Path, text: str) -> bool:
+    """Whether it was written. A disk that is full is no end of what serves: it may be tried again."""
+    try:
+        replace_file(file, text)
+    except OSError:
+        return False
+    return True

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from outrider_operator.local.errors import LocalError
-from outrider_operator.local.files import replace_file
+from outrider_operator.local.files import replace_file, try_replace_file
 from outrider_operator.local.plan import Plan, Ports, Template
 from outrider_operator.local.pod import ProcessPlan
 from outrider_operator.local.ports import HeldPorts
@@ -78,7 +78,10 @@ class Fleet:
         self._tell()
 
     def check(self) -> None:
-        """Raises what a supervisor has failed with: a fault of its own must not pass unseen."""
+        """Tells again what could not be told, as on a disk that was full. Raises what a supervisor has failed with: a
+        fault of its own must not pass unseen.
+        """
+        self._tell()
         tasks = [*self._supervised.values(), *self._leaving.values(), *([self._serving] if self._serving else [])]
         for task in tasks:
             if task.done():
@@ -153,9 +156,8 @@ class Fleet:
             ready = [role for role in self.staying("target") if role.status.phase is Phase.READY]
             self._service.lead_to([role.plan.ports["http"] for role in ready])
         drafts = "".join(f"{role.plan.grpc_address}\n" for role in self.staying("draft"))
-        if drafts != self._drafts:
+        if drafts != self._drafts and try_replace_file(self._plan.drafts_file, drafts):
             self._drafts = drafts
-            replace_file(self._plan.drafts_file, drafts)
 
 
 def _refusal(port: int, why: str) -> LocalError:

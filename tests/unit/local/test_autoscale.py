@@ -141,6 +141,16 @@ def test_a_target_that_does_not_answer_keeps_a_draft_for_little_more_than_two_mi
     assert fake.counts() == (1, 0)
 
 
+def test_what_could_not_be_told_on_a_full_disk_is_decided_again(fake: Fake) -> None:
+    fake.decided(draft=0, speculate=False)
+    fake.file.parent.touch()  # a folder that cannot be made
+    fake.pass_s(15)
+    assert fake.changes == []
+    fake.file.parent.unlink()
+    fake.pass_s(15)
+    assert (fake.told(), [change.role for change in fake.changes]) == ("off", ["speculation"])
+
+
 def test_drafting_begins_again_when_a_draft_is_ready(fake: Fake) -> None:
     fake.decided(draft=0, speculate=False)
     fake.allowed = 0.0

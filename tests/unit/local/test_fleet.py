@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import tempfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from outrider_operator.api.v1alpha1 import SpeculativeModel
+from outrider_operator.local import files
 from outrider_operator.local.errors import LocalError
 from outrider_operator.local.fleet import Fleet
 from outrider_operator.local.plan import Machine, plan_run
@@ -74,6 +76,28 @@ async def test_a_draft_that_has_left_leaves_its_ports_to_other_runs(
     made.scale("draft", 1)
     await asyncio.wait_for(asyncio.gather(*made._leaving.values()), 20)
     assert [made._held.hold(port) for port in (http, grpc)] == [True, True]
+    await made.end()
+
+
+async def test_drafts_that_could_not_be_told_on_a_full_disk_are_told_when_there_is_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    made = fleet(tmp_path, free_port(), draft={"maxReplicas": 2})
+    made.start()
+    made.kill()  # the processes have no part in it
+    with monkeypatch.context() as full:
+        full.setattr(files, "replace_file", refuse)
+        made.scale("draft", 2)
+        made.check()
+    wanted = [role.plan.grpc_address for role in made.staying("draft")]
+    told = tmp_path / "private" / "drafts"
+    assert told.read_text().split() == wanted[:1]
+    made.check()
+    assert told.read_text().split() == wanted
+    made.kill()
     await made.end()
 
 
