@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from outrider_serving.engine.request import QueueFull
+from outrider_serving.engine.request import EngineStopped, QueueFull
 
 INVALID_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
@@ -91,6 +91,16 @@ def queue_full(retry_after_s: int) -> ApiError:
     )
 
 
+def engine_stopped() -> ApiError:
+    return ApiError(
+        "the server stopped before the answer's end; send the request again",
+        status=503,
+        kind="service_unavailable",
+        code=EngineStopped.code,
+        headers={"retry-after": "1"},
+    )
+
+
 def internal_error(request_id: str) -> ApiError:
     """Says nothing of what happened: that may hold the prompt. The log has the place, under the same id."""
     return ApiError(
@@ -107,6 +117,8 @@ def as_api_error(error: Exception, request_id: str) -> ApiError:
         return error
     if isinstance(error, QueueFull):
         return queue_full(error.retry_after_s)
+    if isinstance(error, EngineStopped):
+        return engine_stopped()
     return internal_error(request_id)
 
 

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from outrider_serving.api.errors import ApiError, as_api_error
-from outrider_serving.engine.request import QueueFull
+from outrider_serving.engine.request import EngineStopped, QueueFull
 from outrider_serving.logs import failure
 
 REQUEST_ID_HEADER = "x-request-id"
@@ -49,8 +49,8 @@ class RequestRecord:
         self._notes |= fields
 
     def failed(self, error: Exception) -> None:
-        """Notes the kind and the place of a failure; of a refusal only its code."""
-        if isinstance(error, ApiError | QueueFull):
+        """Notes the kind and the place of a failure; of a refusal only its code. Why the engine stopped it has said."""
+        if isinstance(error, ApiError | QueueFull | EngineStopped):
             self.note(refused=error.code or "invalid")
             return
         self._failed = True

@@ -113,6 +113,12 @@ class QueueFull(RuntimeError):
         self.retry_after_s = retry_after_s
 
 
+class EngineStopped(RuntimeError):
+    """The engine ended while the request ran, or before; another replica can serve it."""
+
+    code = "engine_stopped"
+
+
 class Generator(Protocol):
     """The engine as a face sees it. Thread-safe towards the engine's own thread; call from one event loop."""
 
@@ -136,5 +142,6 @@ class Generator(Protocol):
         """Streams the request's deltas. Closing the iterator (`aclose`, task cancellation) cancels the
         request and frees its KV at once.
 
-        Raises RequestError when the prompt does not fit, and QueueFull, both before the first delta."""
+        Raises RequestError when the prompt does not fit, and QueueFull, both before the first delta; EngineStopped
+        at any time."""
         ...

@@ -18,7 +18,7 @@ from outrider_serving.engine.detokenizer import Detokenizer
 from outrider_serving.engine.kv_pool import BLOCK_TOKENS
 from outrider_serving.engine.model_runner import ModelRunner
 from outrider_serving.engine.ranks import RankDied
-from outrider_serving.engine.request import Delta, QueueFull, Request, RequestError
+from outrider_serving.engine.request import Delta, EngineStopped, QueueFull, Request, RequestError
 from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import RequestTimer, TargetMetrics
 from outrider_serving.target.ngram import NGramIndex
@@ -31,10 +31,6 @@ log = structlog.get_logger()
 Arrive = Callable[[Delta | Exception], None]
 
 IDLE_POLL_S = 0.5
-
-
-class EngineStopped(RuntimeError):
-    """The engine ended while the request ran; another replica can go on with it."""
 
 
 class TargetEngine:
@@ -157,11 +153,12 @@ class TargetEngine:
             number,
             request,
             emit=lambda delta: self._emit(delta, timer, loop, arrive),
-            abort=lambda error: _hand_over(loop, arrive, error),
+            abort=lambda error: self._abort(error, timer, loop, arrive),
         )
         self._inbox.put(sequence)
         # Put first, looked after: what the ending thread did not see in its inbox, sees that it has ended.
         if self._ended.is_set():
+            timer.ended("failed")
             raise EngineStopped("the engine has stopped; send the request again")
         finished = False
         try:
@@ -174,7 +171,7 @@ class TargetEngine:
         finally:
             if not finished:
                 sequence.cancelled = True
-                timer.ended("failed" if sequence.failed else "cancelled")
+                timer.ended("cancelled")  # unless it had failed
 
     @staticmethod
     def _emit(
@@ -185,6 +182,11 @@ class TargetEngine:
     ) -> None:
         timer.delta(len(delta.tokens), delta.finish_reason)
         _hand_over(loop, arrive, delta)
+
+    @staticmethod
+    def _abort(error: Exception, timer: RequestTimer, loop: asyncio.AbstractEventLoop, arrive: Arrive) -> None:
+        timer.ended("failed")
+        _hand_over(loop, arrive, error)
 
     def _sequence(
         self, number: int, request: Request, emit: Callable[[Delta], None], abort: Callable[[Exception], None]

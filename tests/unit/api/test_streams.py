@@ -8,7 +8,9 @@ import socket
 import httpx
 import openai
 import pytest
-from outrider_serving.engine.request import Delta, RequestError
+from outrider_serving.engine.request import Delta, EngineStopped, RequestError
+from structlog.testing import capture_logs
+from unit.api.log_lines import line_of
 from unit.api.scripted import MODEL, WAIT_S, Script, Served
 
 HELLO = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}]}
@@ -95,6 +97,29 @@ def test_a_failure_in_mid_stream_is_an_event(served: Served, http: httpx.Client)
     assert json.loads(said)["choices"][0]["delta"] == {"content": "half an "}
     assert json.loads(failure)["error"]["code"] == "internal_error"
     assert SECRET not in response.text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_an_engine_that_stops_leaves_is_told_to_ask_again(served: Served, http: httpx.Client, stream: bool) -> None:
+    served.generator.script = lambda _: Script(error=EngineStopped("the engine stopped"))
+
+    with capture_logs() as lines:
+        response = http.post("/v1/chat/completions", json=HELLO | {"stream": stream})
+        line = line_of(lines, response)
+
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+    error = response.json()["error"]
+    assert (error["type"], error["code"]) == ("service_unavailable", "engine_stopped")
+    assert "send the request again" in error["message"]
+    assert (line["status"], line["refused"], line["log_level"]) == (503, "engine_stopped", "info")
+
+
+def test_an_engine_that_stops_in_mid_stream_says_so_in_an_event(served: Served, http: httpx.Client) -> None:
+    served.generator.script = lambda _: Script([Delta("half an ", (1,))], error=EngineStopped("the engine stopped"))
+
+    *_, failure = events_of(http.post("/v1/chat/completions", json=HELLO | {"stream": True}))
+
+    assert json.loads(failure)["error"]["code"] == "engine_stopped"
 
 
 def test_the_official_client_raises_a_failure_in_mid_stream(served: Served, client: openai.OpenAI) -> None:

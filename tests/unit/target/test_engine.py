@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from outrider_serving.engine.model_runner import ModelRunner
-from outrider_serving.engine.request import Delta, QueueFull, Request, RequestError, SamplingParams
+from outrider_serving.engine.request import Delta, EngineStopped, QueueFull, Request, RequestError, SamplingParams
 from outrider_serving.engine.sampler import Choice
 from outrider_serving.engine.thread import EngineThread
 from outrider_serving.metrics import TargetMetrics
-from outrider_serving.target.engine import EngineStopped, TargetEngine
+from outrider_serving.target.engine import TargetEngine
 from outrider_serving.target.queue import CompletionRate
 from outrider_serving.target.sequence import Sequence
 from outrider_serving.target.speculation import SpeculationPolicy
@@ -200,6 +200,8 @@ async def test_a_step_that_fails_ends_every_request_and_is_reported(monkeypatch:
     assert one.failures == [True]
     with pytest.raises(EngineStopped):
         await anext(one.engine.generate(request([1])))
+    assert one.metric("requests_total", outcome="failed") == one.metric("requests_arrived_total") == 2
+    assert one.metric("requests_total", outcome="cancelled") == 0
 
 
 class NoRule(RuntimeError):
