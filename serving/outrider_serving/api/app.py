@@ -70,11 +70,14 @@ def create_app(
     middleware = [Middleware(RequestLog)]
     if keys is not None:
         middleware.append(Middleware(RequireKey, keys=keys, on_rejected=on_rejected))
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=middleware,
         exception_handlers={HTTPException: answer_http_exception},
     )
+    # Behind a proxy that ends TLS a redirect leads to http://, and the client's key and prompt would go in the clear.
+    app.router.redirect_slashes = False
+    return app
 
 
 def _model_routes(generator: Generator) -> list[Route]:

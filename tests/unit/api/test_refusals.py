@@ -355,6 +355,15 @@ def test_an_unknown_path_is_a_json_404(http: httpx.Client) -> None:
     assert "/v1/chat/completions" in error_of(response)["message"]
 
 
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+def test_a_slash_too_many_leads_nowhere_else(http: httpx.Client, path: str) -> None:
+    response = http.post(f"{path}/", json={"model": MODEL, "messages": MESSAGES}, headers={"host": "api.example.com"})
+
+    assert response.status_code == 404
+    assert "location" not in response.headers
+    assert CHAT in error_of(response)["message"]
+
+
 def test_a_value_that_is_refused_is_not_quoted(http: httpx.Client) -> None:
     response = http.post(CHAT, json={"model": MODEL, "messages": [{"role": "user", "content": {"s": "SECRET"}}]})
 
