@@ -176,8 +176,9 @@ def load_model(
         raise ValueError(f"{path}: no safetensors there; save the model as safetensors (pickle is never loaded)")
     transformers_logging.disable_progress_bar()
     chosen = choose_dtype(dtype, _checkpoint_dtype(path))
+    loaded: PreTrainedModel
     try:
-        model, found = AutoModelForCausalLM.from_pretrained(
+        loaded, found = AutoModelForCausalLM.from_pretrained(
             path,
             output_loading_info=True,
             dtype=chosen,
@@ -195,7 +196,7 @@ def load_model(
         missing = sorted(found["missing_keys"])
         reason = f"{len(missing)} weights of the model are in none of its files, like {missing[0]}"
         raise ValueError(f"{path}: {reason}; check that all of them are there and are those of a causal language model")
-    loaded: PreTrainedModel = model.eval().requires_grad_(False)
+    loaded.eval().requires_grad_(False)
     if torch.cuda.is_available() and ranks == 1:  # slices are read onto their rank's GPU
         torch.nn.Module.to(loaded, "cuda")
     return loaded

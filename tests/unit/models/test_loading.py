@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from support.tiny import EXTRA_MERGES, tiny_llama_dir, tiny_tokenizer
 from tokenizers import normalizers
 from tokenizers.models import BPE
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 
 def test_a_mirror_folder_is_looked_up_before_the_hub(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_memory_that_does_not_suffice_is_no_fault_of_the_files(tmp_path: Path, m
     def full(*_args: object, **_options: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", full)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", full)
     with pytest.raises(torch.OutOfMemoryError):
         loading.load_model(tiny_llama_dir(tmp_path / "tiny"))
 
