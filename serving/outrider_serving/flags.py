@@ -86,20 +86,41 @@ VersionFlag = Annotated[
 ]
 
 
-def listen(flag: str, host: str, port: int) -> socket.socket:
-    """A bound socket. Taken before the model is loaded, so that a port in use is known at once.
+def bind(flag: str, host: str, port: int) -> socket.socket:
+    """A bound socket. Taken before the model is loaded, so that a port in use is known at once; what connects is
+    refused until it listens.
 
     Raises FlagError naming `flag`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((host, port))
+        bound.bind((host, port))
     except OSError as error:
-        listener.close()
-        message = f"cannot listen on {host}:{port} ({error.strerror}); stop what listens there or give another port"
-        raise FlagError(flag, message) from None
-    return listener
+        bound.close()
+        raise _not_listening(flag, host, port, error.strerror) from None
+    return bound
+
+
+def listen(flag: str, bound: socket.socket) -> None:
+    """Two may bind one port as long as neither listens: this tells the one whose model took longer. uvloop does not: it
+    takes a socket that cannot listen, and serves nobody.
+
+    Raises FlagError naming `flag`."""
+    try:
+        bound.listen()
+    except OSError as error:
+        host, port = bound.getsockname()[:2]
+        raise _not_listening(flag, host, port, error.strerror) from None
+
+
+def port_taken(flag: str, host: str, port: int) -> FlagError:
+    """What to say where a library was refused the port, which was free before the model was loaded."""
+    return _not_listening(flag, host, port, "taken while the model was loaded")
+
+
+def _not_listening(flag: str, host: str, port: int, cause: str | None) -> FlagError:
+    return FlagError(flag, f"cannot listen on {host}:{port} ({cause}); stop what listens there or give another port")
 
 
 def identity(folder: Path | None) -> Identity | None:

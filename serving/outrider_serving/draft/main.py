@@ -58,8 +58,8 @@ def serve(
     logs.configure("draft")
     kv_cache = flags.kv_cache_size(kv_cache_memory, kv_cache_fraction, max_num_seqs)
     known_by = flags.identity(identity)
-    probes = flags.listen("--http-port", host, http_port)
-    flags.listen("--port", host, port).close()
+    probes = flags.bind("--http-port", host, http_port)
+    flags.bind("--port", host, port).close()
     thread = EngineThread()
     role = thread.call(
         lambda: load_role(
@@ -75,6 +75,7 @@ def serve(
     )
     level_time = role.forwards.step_time()
     engine = DraftEngine(role.runner, max_num_seqs, role.max_model_len_tokens, level_time)
+    flags.listen("--http-port", probes)
     return uvloop.run(_serve(about, thread, engine, host, port, probes, known_by, linger_s))
 
 
@@ -97,7 +98,10 @@ async def _serve(
     drafts = grpc.aio.server(options=SERVER_OPTIONS)
     rpc.add_DraftServicer_to_server(DraftServicer(about, drafting), drafts)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    add_port(drafts, address, identity)
+    try:
+        add_port(drafts, address, identity)
+    except RuntimeError:
+        raise flags.port_taken("--port", host, port) from None
 
     def healthy() -> bool:
         return not failed.is_set()

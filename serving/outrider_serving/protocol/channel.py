@@ -35,6 +35,8 @@ SERVER_OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # Otherwise a server takes pings more often than every 5 minutes for an attack, and hangs up.
     ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_TIMEOUT_MS),
+    # By itself gRPC shares its port with any other server of this user: each gets some of the other's targets.
+    ("grpc.so_reuseport", 0),
 ]
 
 
@@ -48,7 +50,9 @@ def connect(address: str, name: str, identity: Identity | None) -> grpc.aio.Chan
 
 
 def add_port(server: grpc.aio.Server, address: str, identity: Identity | None) -> int:
-    """Has the server listen, and gives the port. With an identity: only to who has one. Raises BadIdentity."""
+    """Has the server listen, and gives the port. With an identity: only to who has one. Raises BadIdentity, and
+    RuntimeError where the port is another's.
+    """
     if identity is None:
         return server.add_insecure_port(address)
     return server.add_secure_port(address, identity.of_server())

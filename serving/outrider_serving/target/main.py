@@ -138,7 +138,7 @@ def serve(
     )
     _check_names(draft or [])
     access = _access(identity, api_keys, tls)
-    listener = flags.listen("--port", host, port)
+    listener = flags.bind("--port", host, port)
     thread = EngineThread()
     role = thread.call(
         lambda: load_role(
@@ -161,6 +161,7 @@ def serve(
         permission=SpeculationControl(control),
         linger_s=linger_s,
     )
+    flags.listen("--port", listener)
     code = uvloop.run(_serve(thread, role, wanted, listener))
     if role.ranks is not None:
         role.ranks.end()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -79,3 +82,56 @@ def test_a_pod_that_is_deleted_while_its_model_comes_ends_by_itself(
             with asking:
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(PATIENCE_S) == 128 + signal.SIGTERM, (tmp_path / "log").read_text()
+
+
+def mirror_of(folder: Path, asked: threading.Event, answers: threading.Event) -> ThreadingHTTPServer:
+    """Serves the folder from when `answers` is set."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.set()
+            answers.wait()
+            super().do_GET()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nobody reads it."""
+
+    return ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder))
+
+
+@pytest.mark.parametrize("role", ["target", "draft"])
+def test_of_two_on_one_port_the_one_whose_model_comes_later_ends_and_says_so(
+    role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both find the port free when they begin, and one of them would get what is meant for the other."""
+    monkeypatch.setenv("OUTRIDER_CACHE", str(tmp_path / "cache"))
+    model = tiny_llama_dir(tmp_path / "mirror" / "org" / "tiny")
+    port, probed = free_port(), free_port()
+    asked, answers = threading.Event(), threading.Event()
+    common = ["--host=127.0.0.1", f"--port={port}", "--max-model-len=128"]
+    with contextlib.ExitStack() as ends:
+        mirror = ends.enter_context(mirror_of(tmp_path / "mirror", asked, answers))
+        ends.callback(mirror.shutdown)
+        threading.Thread(target=mirror.serve_forever, args=(0.01,)).start()
+        ends.callback(answers.set)
+        of_later = [f"--model-mirror=http://127.0.0.1:{mirror.server_port}", "--model=hf://org/tiny", *common]
+        of_first = [f"--model=file://{model}", *common]
+        if role == "draft":
+            of_later.append("--http-port=0")
+            of_first.append(f"--http-port={probed}")
+        ready_at = f"http://127.0.0.1:{port if role == 'target' else probed}/ready"
+
+        def ready() -> bool:
+            with contextlib.suppress(httpx.TransportError):
+                return httpx.get(ready_at, trust_env=False).status_code == 200
+            return False
+
+        later = ends.enter_context(running(role, tmp_path / "later.log", *of_later))
+        assert asked.wait(PATIENCE_S), (tmp_path / "later.log").read_text()
+        first = ends.enter_context(running(role, tmp_path / "first.log", *of_first))
+        eventually("one that is ready", ready)
+        answers.set()
+        assert later.wait(PATIENCE_S) == 2
+        assert f"error: --port: cannot listen on 127.0.0.1:{port} (" in (tmp_path / "later.log").read_text()
+        assert first.poll() is None
+        assert ready()
