@@ -1,6 +1,6 @@
 """YAML documents as plain data, with the line and column of every field.
 
-Read as kubectl reads them: a bare Off is false, dates stay text and 1e-2 is a number. Duplicate keys are
+Read as kubectl reads them: a bare Off or n is false, dates stay text and 1e-2 is a number. Duplicate keys are
 refused, where a server would silently take the last.
 """
 
@@ -17,16 +17,21 @@ from outrider_operator.api.problem import Problem, UnreadableError
 Path = tuple[str | int, ...]
 Position = tuple[int, int]  # line and column, from 1
 
-MOST_NODES = 20_000  # aliases of aliases can stand for billions of nodes
+MOST_NODES = 20_000  # of a document: aliases of aliases can stand for billions of nodes
+# Of a file, whose nodes take 50 µs each to read: all of 3 MiB would take a minute. 600 models of 150 nodes each fit.
+MOST_NODES_OF_FILE = 100_000
+LONGEST_INTEGER_BITS = 64
 
+_BOOL = "tag:yaml.org,2002:bool"
 _MERGE = "tag:yaml.org,2002:merge"
 _INT = "tag:yaml.org,2002:int"
 _FLOAT = "tag:yaml.org,2002:float"
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
-# What kubectl's YAML reads as a number: 08 and 1e-2 too, which the yaml module takes for text.
-NUMBERS = (
+# What kubectl's YAML reads as a truth or a number: y, 08 and 1e-2 too, which the yaml module takes for text.
+NO_TEXT = (
+    (_BOOL, re.compile(r"[yYnN]$"), list("yYnN")),
     (_INT, re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"), list("-+0123456789")),
     (
         _FLOAT,
@@ -39,17 +44,33 @@ NUMBERS = (
 )
 
 
-class _Loader(yaml.SafeLoader):
-    """The safe loader with kubectl's idea of numbers, and no dates."""
+class _TooMuchError(Exception):
+    """More than a resource can hold."""
 
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader with kubectl's idea of truths and numbers, and no dates."""
+
+    bool_values = {**yaml.SafeLoader.bool_values, "y": True, "n": False}  # noqa: RUF012 - yaml's own name and type
     yaml_implicit_resolvers = {  # noqa: RUF012 - yaml's own name and type
         first: [(tag, regexp) for tag, regexp in resolvers if tag not in (_INT, _FLOAT, _TIMESTAMP)]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._nodes_left = MOST_NODES_OF_FILE
 
-for _number in NUMBERS:
-    _Loader.add_implicit_resolver(*_number)
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Raises _TooMuchError."""
+        self._nodes_left -= 1
+        if self._nodes_left < 0:
+            raise _TooMuchError
+        return super().compose_node(parent, index)
+
+
+for _resolver in NO_TEXT:
+    _Loader.add_implicit_resolver(*_resolver)
 
 
 @dataclass
@@ -103,6 +124,10 @@ def documents(text: str, source: str) -> Iterator[Document]:
         raise UnreadableError(f"{source}{where}: not YAML: {error.problem}; correct the line") from None
     except yaml.YAMLError:
         raise UnreadableError(f"{source}: not YAML: it has control characters; name a text file") from None
+    except _TooMuchError:
+        raise UnreadableError(
+            f"{source}: more than a resource can hold (an alias within itself?); shorten it"
+        ) from None
     except RecursionError:
         raise UnreadableError(f"{source}: nested too deeply for a resource; flatten it") from None
 
@@ -141,9 +166,7 @@ class _Reader:
     def read(self, node: yaml.Node, path: Path) -> Any:
         self.nodes_left -= 1
         if self.nodes_left < 0 or len(path) > 100:
-            raise UnreadableError(
-                f"{self.document.source}: more than a resource can hold (an alias within itself?); shorten it"
-            )
+            raise _TooMuchError
         self.document.values.setdefault(path, _position(node))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
@@ -151,10 +174,16 @@ class _Reader:
             return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
         try:
             value = self.loader.construct_object(node)
-        except (yaml.YAMLError, ValueError):
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError):  # the last of !!int "" and !!timestamp x
             value = b""
         if isinstance(value, bytes):  # of !!binary, which no field wants
             self._problem(node, path, f"{node.value!r} does not fit here as {node.tag}; remove the tag")
+            return None
+        if isinstance(value, int) and value.bit_length() > LONGEST_INTEGER_BITS:
+            self._problem(node, path, f"{_shortened(node.value)} is longer than any number here; write a smaller one")
+            return None
+        if isinstance(value, str) and not _is_whole(value):
+            self._problem(node, path, f"{value!r} holds half a character; write the character itself")
             return None
         return value
 
@@ -166,6 +195,9 @@ class _Reader:
                 continue
             if not isinstance(key, yaml.ScalarNode):
                 self._problem(key, path, "a field's name is a single word; write `name: value`")
+                continue
+            if not _is_whole(key.value):
+                self._problem(key, path, f"{key.value!r} holds half a character; write the character itself")
                 continue
             inner = (*path, key.value)
             if key.value in own:
@@ -191,6 +223,15 @@ class _Reader:
     def _problem(self, node: yaml.Node, path: Path, message: str) -> None:
         line, column = _position(node)
         self.document.problems.append(Problem(self.document.source, line, column, dotted(path), message))
+
+
+def _is_whole(text: str) -> bool:
+    """Whether it can be written: \\ud800 is the first half of a character."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in text)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:20]}…"
 
 
 def _position(node: yaml.Node) -> Position:

@@ -5,18 +5,18 @@ from typing import Any
 
 import yaml
 
-from outrider_operator.api.document import NUMBERS
+from outrider_operator.api.document import NO_TEXT
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes the text that kubectl would read as a number (08, 1e3), and writes equal parts out in full."""
+    """Quotes the text that kubectl would not read as text (08, 1e3, y), and writes equal parts out in full."""
 
     def ignore_aliases(self, _data: object) -> bool:
         return True  # anchors and aliases are hard to read and to edit
 
 
-for _number in NUMBERS:
-    _Dumper.add_implicit_resolver(*_number)
+for _resolver in NO_TEXT:
+    _Dumper.add_implicit_resolver(*_resolver)
 
 
 def to_yaml(documents: Sequence[Any]) -> str:

@@ -123,7 +123,8 @@ def _problems(document: Document) -> list[Problem]:
         there = f"{data['kind']!r} is not read here; " if "kind" in data else "missing; "
         remedy = f"write `kind: {KIND}`, and keep other kinds in files of their own"
         return [*document.problems, document.problem(("kind",), there + remedy)]
-    found = {problem.field: problem for problem in reversed(_type_problems(document))}
+    known = {problem.field for problem in document.problems}
+    found = {problem.field: problem for problem in reversed(_type_problems(document)) if problem.field not in known}
     problems = [
         *document.problems,
         *found.values(),

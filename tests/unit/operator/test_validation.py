@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from outrider_operator.api import document
+from outrider_operator.api.dump import to_yaml
 from outrider_operator.api.problem import InvalidResourceError, UnreadableError
 from outrider_operator.api.quantity import parse_quantity
 from outrider_operator.api.validation import (
@@ -453,6 +455,41 @@ def test_numbers_are_read_as_a_cluster_reads_them() -> None:
     assert model.spec.speculation.min_probability == 0.01
     [line] = problems(HEAD + "  target: {model: {uri: hf://a/b, revision: 1e3}}\n")
     assert line.endswith("1000.0 is a number with a fraction, not text; put it in quotes")
+
+
+@pytest.mark.parametrize("letter", ["y", "Y", "n", "N"])
+def test_a_bare_letter_that_a_cluster_reads_as_a_truth_is_one_and_is_written_in_quotes(letter: str) -> None:
+    [line] = problems(HEAD + f"  target: {{model: {{uri: hf://a/b, revision: {letter}}}}}\n")
+    assert line.endswith(f"{'true' if letter in 'yY' else 'false'} is true or false, not text; put it in quotes")
+    given = {"labels": {letter: letter}}
+    assert to_yaml([given]) == f"---\nlabels:\n  '{letter}': '{letter}'\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("!!bool foo", "'foo' does not fit here as tag:yaml.org,2002:bool; remove the tag"),
+        ('!!int ""', "'' does not fit here as tag:yaml.org,2002:int; remove the tag"),
+        ('!!float ""', "'' does not fit here as tag:yaml.org,2002:float; remove the tag"),
+        ("!!timestamp foo", "'foo' does not fit here as tag:yaml.org,2002:timestamp; remove the tag"),
+        ("0x" + "f" * 4000, "0xffffffffffffffffff… is longer than any number here; write a smaller one"),
+        ('"\\ud800"', r"'\ud800' holds half a character; write the character itself"),
+    ],
+)
+def test_a_value_that_no_field_can_have_is_one_line(value: str, message: str) -> None:
+    assert problems(HEAD + TARGET + f"  paused: {value}\n") == [f"m.yaml:7:11: spec.paused: {message}"]
+
+
+def test_half_a_character_in_a_fields_name_is_one_line() -> None:
+    [line] = problems(HEAD + TARGET + '  "\\ud800": 1\n')
+    assert line == r"m.yaml:7:3: spec: '\ud800' holds half a character; write the character itself"
+
+
+@pytest.mark.parametrize("line", ["- b\n", "---\n"])
+def test_a_file_that_would_take_a_minute_to_read_is_refused_before(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document, "MOST_NODES_OF_FILE", 100)
+    with pytest.raises(UnreadableError, match="more than a resource can hold"):
+        check(line * 101, "m.yaml")
 
 
 @pytest.mark.parametrize(
