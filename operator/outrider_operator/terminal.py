@@ -36,6 +36,11 @@ def console(stderr: bool = False) -> Console:
     return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
+def redraws(out: Console) -> bool:
+    """Whether what is shown there can be drawn over: rich shows nothing of a live table in a dumb terminal."""
+    return out.is_terminal and not out.is_dumb_terminal
+
+
 def show(made: RenderableType) -> None:
     """Prints a table: broken to the terminal's width there, and as wide as it is in a pipe."""
     out = console()

@@ -29,7 +29,7 @@ from outrider_operator.cluster.observed import Observed, Replicas, is_ready
 from outrider_operator.cluster.reader import Reader
 from outrider_operator.kube.errors import KubeError
 from outrider_operator.resources.pod import Object
-from outrider_operator.terminal import console, fail, show, show_error
+from outrider_operator.terminal import console, fail, redraws, show, show_error
 
 NOT_READY = 1
 WATCH_S = 2.0
@@ -103,7 +103,7 @@ async def _status(place: Place, name: str | None, as_json: bool, watch: bool) ->
     async with connected(place) as connection:
         reader = Reader(connection)
         if watch:  # until a signal ends it
-            live = console().is_terminal and not as_json
+            live = redraws(console()) and not as_json
             await (_show_live(_pages(reader, name)) if live else _print_changes(_pages(reader, name), as_json))
         page = await _read(reader, name)
         _print(page, as_json)

@@ -32,7 +32,7 @@ from outrider_operator.measure.growth import Ends
 from outrider_operator.measure.scrape import parse_scrape
 from outrider_operator.measure.window import WINDOW_S, Window
 from outrider_operator.resources.pod import Object
-from outrider_operator.terminal import console, fail, show
+from outrider_operator.terminal import console, fail, redraws, show
 
 NO_ANSWER = 1
 # The API server fetches a page for each; more at once would be felt there.
@@ -60,8 +60,8 @@ def top(
 ) -> None:
     """Show what each pod and each model does: requests, tokens, acceptance, latencies, memory.
 
-    In a terminal it goes on until Ctrl-C, over the last 10 seconds each time; in a pipe and with --json it reads
-    twice and ends. The figures come from the pods by way of the API server, which takes the right to get pods/proxy.
+    In a terminal it goes on until Ctrl-C, over the last 10 seconds each time; in a pipe, with TERM=dumb and with
+    --json it reads twice and ends. The figures come from the pods by way of the API server, which takes the right to get pods/proxy.
     Of a draft they are its sequences, the tokens it forwards, and how often its tree had what the target chose.
 
     \b
@@ -85,7 +85,7 @@ async def _top(place: Place, name: str | None, as_json: bool, interval_s: float)
     async with connected(place) as connection:
         reader = Reader(connection)
         sampler = Sampler(reader, name, max(WINDOW_S, interval_s))
-        if console().is_terminal and not as_json:
+        if redraws(console()) and not as_json:
             await _show_live(sampler, reader, interval_s)
         if await sampler.read():
             await asyncio.sleep(interval_s)

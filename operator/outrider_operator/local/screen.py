@@ -13,7 +13,7 @@ from outrider_operator.local import table
 from outrider_operator.local.observe import RoleView
 from outrider_operator.local.role import Phase
 from outrider_operator.resources.pod import Object
-from outrider_operator.terminal import console
+from outrider_operator.terminal import console, redraws
 
 PERIOD_S = 10.0
 
@@ -42,7 +42,7 @@ def make_screen(url: str, as_json: bool) -> Screen:
     if as_json:
         return JsonScreen(url)
     terminal = console()
-    return LiveScreen(terminal) if terminal.is_terminal else PlainScreen()
+    return LiveScreen(terminal) if redraws(terminal) else PlainScreen()
 
 
 class Period:
@@ -121,6 +121,7 @@ class LiveScreen:
         self._console = terminal
         self._live = Live(console=terminal, refresh_per_second=8, redirect_stdout=False, redirect_stderr=False)
         self._spinners: dict[str, Spinner] = {}
+        self._closed = False
 
     def say(self, line: str) -> None:
         self._console.print(line)
@@ -136,12 +137,15 @@ class LiveScreen:
         self._console.print(Text(line, "cyan"))
 
     def tick(self, views: Sequence[RoleView], now_s: float) -> None:
+        if self._closed:  # a reading that was under way when the run was ended
+            return
         target_ran = any(view.is_target and view.rates is not None for view in views)
         shown = table.table(views) if target_ran else Group(*(self._spinner(view, now_s) for view in views))
         self._live.start()  # does nothing when it runs already
         self._live.update(shown, refresh=True)
 
     def close(self) -> None:
+        self._closed = True
         self._live.stop()
 
     def _spinner(self, view: RoleView, now_s: float) -> Spinner | Text:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from outrider_operator.local.observe import RoleView
 from outrider_operator.local.role import Phase, RoleStatus
-from outrider_operator.local.screen import LiveScreen
+from outrider_operator.local.screen import LiveScreen, PlainScreen, make_screen
 from rich.console import Console
 
 LOADING = RoleView("target", RoleStatus(Phase.LOADING, run=1, pid=4711))
@@ -34,3 +35,22 @@ def test_the_last_words_of_a_process_are_shown_as_they_are_whatever_brackets_the
     screen.changed(ended, [LOADING, ended], now_s=1.0)
     screen.close()
     assert terminal.written.count(words) > 1  # in the line above, and beside the spinner
+
+
+def test_a_reading_that_comes_after_the_end_draws_no_table_below_the_last_lines() -> None:
+    terminal = Terminal()
+    screen = LiveScreen(terminal.console)
+    screen.tick([LOADING], now_s=1.0)
+    screen.close()
+    before = terminal.written
+    screen.tick([LOADING], now_s=2.0)
+    screen.say("ended target (pid 4711)")
+    assert terminal.written == before + "ended target (pid 4711)\n"
+
+
+def test_a_terminal_that_cannot_be_drawn_over_is_told_in_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as a terminal
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(make_screen("", as_json=False), PlainScreen)
+    monkeypatch.setenv("TERM", "xterm")
+    assert isinstance(make_screen("", as_json=False), LiveScreen)
