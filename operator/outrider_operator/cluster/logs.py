@@ -226,6 +226,7 @@ class Follower:
         self._wish = wish
         self._printer = printer
         self._last: dict[tuple[str, str], Stamped] = {}
+        self._said: set[tuple[str, str, str]] = set()  # without a time, by the kubelet itself
         self._begun: set[tuple[str, str]] = set()
         self._outage = ""
 
@@ -282,6 +283,10 @@ class Follower:
                     continue
                 if line.at is not None:
                     self._last[key] = line
+                elif (*key, line.text) in self._said:
+                    continue  # as of a pod that was evicted: that its log is gone is the answer each time
+                else:
+                    self._said.add((*key, line.text))
                 self._printer.print(source, line)
         except KubeError as error:
             if forbidden(error):
