@@ -127,16 +127,22 @@ def _own_namespace() -> str:
 def _kubeconfig(place: Place) -> str | None:
     """The file, or several that are merged, as kubectl takes them; None in a pod that has none."""
     if place.kubeconfig is not None:
-        if not place.kubeconfig.is_file():
+        if not _is_there(place.kubeconfig):
             raise Unusable(f"--kubeconfig: {place.kubeconfig}: no such file; name one that says where the cluster is")
         return str(place.kubeconfig)
     named = os.environ.get("KUBECONFIG") or str(DEFAULT_KUBECONFIG)
-    there = [file for file in named.split(os.pathsep) if file and Path(file).expanduser().is_file()]
+    # Not Path's expanduser: it raises for a user without a home, as in some containers.
+    there = [file for file in named.split(os.pathsep) if file and _is_there(Path(os.path.expanduser(file)))]  # noqa: PTH111
     if there:
         return os.pathsep.join(there)
     if "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ:
         return None
     raise Unusable(f"no cluster: {named} is not there; name a kubeconfig by --kubeconfig or KUBECONFIG")
+
+
+def _is_there(file: Path) -> bool:
+    """A pipe too: --kubeconfig <(...) is one."""
+    return file.exists() and not file.is_dir()
 
 
 def said(error: KubeError) -> str:

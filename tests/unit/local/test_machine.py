@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pwd
 import socket
 import sys
 from collections.abc import Iterator
@@ -140,6 +141,20 @@ def test_a_mirror_that_is_not_there_names_where_it_was_named(source: str, tmp_pa
     user = {} if flag else {source: missing}
     with pytest.raises(LocalError, match=f"^{source}: "):
         model_mirror(flag, user)
+
+
+def test_a_user_without_a_home_has_no_cache_and_a_mirror_below_it_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(_: object) -> None:
+        raise KeyError("no such user")
+
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert model_mirror(None, {}) is None
+    with pytest.raises(LocalError, match=r"^--model-mirror: ~/models is no folder"):
+        model_mirror("~/models", {})
 
 
 def test_a_relative_mirror_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
