@@ -101,8 +101,13 @@ def _download_file(remote: Remote, file: RemoteFile, folder: Path, progress: Pro
             failures = 1 if part.stat().st_size > before_bytes else failures + 1
             if failures == ATTEMPTS:
                 raise FetchError(f"{file.name}: {error}; check the network, then start again to go on") from None
-            stop.wait(PAUSE_S * 2 ** (failures - 1))
+            if stop.wait(PAUSE_S * 2 ** (failures - 1)):
+                raise _stopped(file) from None
     progress.part(file.name, file.size_bytes, file.size_bytes)
+
+
+def _stopped(file: RemoteFile) -> FetchError:
+    return FetchError(f"{file.name}: stopped half-way; start again to go on")
 
 
 def _append(remote: Remote, file: RemoteFile, part: Path, progress: Progress, stop: threading.Event) -> None:
@@ -113,7 +118,7 @@ def _append(remote: Remote, file: RemoteFile, part: Path, progress: Progress, st
         if done_bytes < file.size_bytes:
             for chunk in remote.read(file, done_bytes):
                 if stop.is_set():
-                    raise FetchError(f"{file.name}: stopped half-way; start again to go on")
+                    raise _stopped(file)
                 sink.write(chunk)
                 done_bytes += len(chunk)
                 # Only a checked file is whole.

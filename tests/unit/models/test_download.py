@@ -82,6 +82,20 @@ def test_a_source_that_brings_nothing_any_more_is_given_up(tmp_path: Path) -> No
     assert remote.starts == [1000]
 
 
+def test_who_is_told_to_stop_while_the_network_hangs_does_not_ask_again(tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    class Hanging(Scripted):
+        def read(self, file: RemoteFile, start_bytes: int) -> Iterator[bytes]:
+            stop.set()  # Ctrl-C, while nothing comes
+            return super().read(file, start_bytes)
+
+    remote = Hanging([0] * module.ATTEMPTS)
+    with pytest.raises(FetchError, match="stopped half-way; start again to go on"):
+        module._download_file(remote, remote.files()[0], tmp_path, Silent(), stop)
+    assert remote.starts == [0]
+
+
 def test_two_on_a_volume_without_locks_do_each_other_no_harm(tmp_path: Path) -> None:
     both_are_half_way = threading.Barrier(2, timeout=60)
 
