@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
 from outrider_serving.models.digest import sha256
-from outrider_serving.models.download import Interrupted
+from outrider_serving.models.download import Interrupted, is_model_file
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
@@ -120,8 +120,8 @@ class _Pass:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise NotInMirror(f"no readable {index}") from None
         for name in names:
-            # A shard is a file of this folder, never a way out of it.
-            if not isinstance(name, str) or Path(name).name != name:
+            # A shard is a file of this folder: never a way out of it, nor a name that no disk takes.
+            if not isinstance(name, str) or not is_model_file(name) or not name.isprintable():
                 raise NotInMirror(f"no plain file names in {index}")
         return sorted(names)
 
@@ -165,7 +165,7 @@ def _patiently(url: str, file: Path, ask: Callable[[], Result]) -> Result:
             cause = f"HTTP {error.code} {error.reason}"
             if error.code == 416:  # what is there is longer than the file: it is another file's
                 part.unlink(missing_ok=True)
-            elif error.code < 500:
+            elif error.code < 500 and error.code != 429:
                 raise MirrorUnreachable(f"{shown(url)}: {cause}") from None
         except Interrupted as error:
             cause = str(error)
