@@ -19,6 +19,7 @@ from outrider_serving.engine.request import FinishReason
 class ChatDialect:
     id_prefix: ClassVar[str] = "chatcmpl-"
     prompt_param: ClassVar[str] = "messages"
+    continues_prompt: ClassVar[bool] = False  # of a message the template makes the space before it
     default_max_tokens: ClassVar[int | None] = None
     whole_object: ClassVar[str] = "chat.completion"
     chunk_object: ClassVar[str] = "chat.completion.chunk"

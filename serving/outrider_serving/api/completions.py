@@ -19,6 +19,7 @@ from outrider_serving.engine.request import FinishReason
 class CompletionDialect:
     id_prefix: ClassVar[str] = "cmpl-"
     prompt_param: ClassVar[str] = "prompt"
+    continues_prompt: ClassVar[bool] = True
     default_max_tokens: ClassVar[int | None] = 16  # OpenAI's
     whole_object: ClassVar[str] = "text_completion"
     chunk_object: ClassVar[str] = "text_completion"

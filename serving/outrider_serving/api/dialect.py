@@ -25,6 +25,7 @@ class Dialect(Protocol[BodyT]):
 
     id_prefix: ClassVar[str]
     prompt_param: ClassVar[str]
+    continues_prompt: ClassVar[bool]
     default_max_tokens: ClassVar[int | None]  # None: what fits in the context
     whole_object: ClassVar[str]
     chunk_object: ClassVar[str]

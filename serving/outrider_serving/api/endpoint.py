@@ -101,7 +101,12 @@ class GenerationEndpoint(Generic[BodyT]):
         ]
         ids = [answer_id] if len(choices) == 1 else [f"{answer_id}-{index}" for index in range(len(choices))]
         return [
-            Request(id=id_, prompt_tokens=prompt, sampling=sampling)
+            Request(
+                id=id_,
+                prompt_tokens=prompt,
+                sampling=sampling,
+                continues_prompt=self._dialect.continues_prompt,
+            )
             for id_, (prompt, sampling) in zip(ids, choices, strict=True)
         ]
 

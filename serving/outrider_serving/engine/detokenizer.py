@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import takewhile
 
 from tokenizers.decoders import DecodeStream
 from transformers import PreTrainedTokenizerBase
@@ -19,13 +20,16 @@ class Detokenizer:
     are no character become replacement characters.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str] = ()) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str] = (), before: Sequence[int] = ()
+    ) -> None:
+        """before: tokens whose text the output's goes on; without them it is a text of its own."""
         # The Rust tokenizer under transformers' own: its DecodeStream never splits a character.
         self._backend = tokenizer.backend_tokenizer
         self._without_text = special_tokens(tokenizer)
-        self._stream = DecodeStream([], skip_special_tokens=True)
         self._pending: list[int] = []  # tokens whose text has not come yet
-        self._behind: list[int] = []  # those whose text came last
+        self._behind = self._last_text(before)  # those whose text came last
+        self._stream = DecodeStream(self._behind, skip_special_tokens=True)
         self._stop = tuple(stop)
         self._held = ""
         self.stopped = False
@@ -45,6 +49,12 @@ class Detokenizer:
         text = self._certain(self._given_up(len(self._pending)))
         held, self._held = self._held, ""
         return text + held
+
+    def _last_text(self, before: Sequence[int]) -> list[int]:
+        """The last tokens of `before`, if they are a text that ends with a character."""
+        reverse = takewhile(lambda token: token not in self._without_text, before[: -PENDING_TOKENS - 1 : -1])
+        tokens = list(reverse)[::-1]
+        return tokens if _ends_whole(self._backend.decode(tokens, skip_special_tokens=True)) else []
 
     def _certain(self, piece: str) -> str:
         if not piece:
@@ -82,7 +92,7 @@ class Detokenizer:
         tokens, rest = self._pending[:count], self._pending[count:]
         text = str(self._backend.decode(tokens, skip_special_tokens=True))
         # Behind nothing some decoders drop a space; behind a lone byte its text would come once more.
-        if text and not text.endswith("\N{REPLACEMENT CHARACTER}"):
+        if _ends_whole(text):
             self._behind = tokens
         self._stream, self._pending = DecodeStream(self._behind, skip_special_tokens=True), []
         return text + "".join(map(self._piece, rest))
@@ -94,6 +104,10 @@ class Detokenizer:
             if any(stop.startswith(text[-length:]) for stop in self._stop):
                 return length
         return 0
+
+
+def _ends_whole(text: str) -> bool:
+    return bool(text) and not text.endswith("\N{REPLACEMENT CHARACTER}")
 
 
 @lru_cache(maxsize=4)

@@ -79,6 +79,7 @@ class Request:
     id: str
     prompt_tokens: tuple[int, ...]
     sampling: SamplingParams
+    continues_prompt: bool = False  # the answer's text goes on the prompt's; else it is a text of its own
 
 
 @dataclass(frozen=True)

@@ -191,10 +191,11 @@ class TargetEngine:
     def _sequence(
         self, number: int, request: Request, emit: Callable[[Delta], None], abort: Callable[[Exception], None]
     ) -> Sequence:
+        before = request.prompt_tokens if request.continues_prompt else ()
         return Sequence(
             id=number,
             request=request,
-            detokenizer=Detokenizer(self._tokenizer, request.sampling.stop),
+            detokenizer=Detokenizer(self._tokenizer, request.sampling.stop, before),
             kv=self._runner.new_kv(),
             eos_tokens=self._eos_tokens,
             vocabulary_size=self._runner.vocabulary_size,

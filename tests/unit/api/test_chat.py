@@ -126,6 +126,7 @@ def test_developer_is_system_to_a_template_that_does_not_know_it(served: Served,
     client.chat.completions.create(model=MODEL, messages=[{"role": "developer", "content": "Be kind."}, HELLO])
 
     assert served.generator.prompt_text() == rendered(("system", "Be kind."), ("user", "Hello"))
+    assert not served.generator.requests[0].continues_prompt
 
 
 def test_developer_stays_developer_where_the_template_knows_it() -> None:

@@ -22,6 +22,7 @@ def test_a_string_is_continued(served: Served, client: openai.OpenAI) -> None:
     assert answer.object == "text_completion"
     assert answer.id.startswith("cmpl-")
     assert served.generator.prompt_text() == "Once"
+    assert served.generator.requests[0].continues_prompt
     assert answer.usage is not None
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (4, len(REPLY.encode()))
 

@@ -152,6 +152,33 @@ def test_behind_any_number_of_tokens_without_text_a_word_keeps_its_space() -> No
         assert "".join(spoken("▁Hello", *["<s>"] * count, "▁world")) == "Hello world"
 
 
+def continued(*before: str) -> str:
+    """The text of "▁world" behind these of BYTES."""
+    vocabulary = BYTES.get_vocab()
+    return Detokenizer(BYTES, before=[vocabulary[token] for token in before]).feed(vocabulary["▁world"])
+
+
+@pytest.mark.parametrize(
+    "before", [["▁Hello"], ["<s>", "▁Hello"], ["a"] * 40, ["<0x0A>"], ["<0xF0>", "<0x9F>", "<0x98>", "<0x80>", "b"]]
+)
+def test_a_text_that_is_continued_keeps_the_space_behind_it(before: list[str]) -> None:
+    assert continued(*before) == " world"
+
+
+@pytest.mark.parametrize("before", [[], ["<s>"], ["▁Hello", "<s>"]])
+def test_a_text_that_begins_has_no_space_before_it(before: list[str]) -> None:
+    assert continued(*before) == "world"
+
+
+@pytest.mark.parametrize("tokenizer", [TOKENIZER, BYTES], ids=["byte level", "byte fallback"])
+@given(data=st.data())
+def test_nothing_of_what_is_continued_comes_again(tokenizer: PreTrainedTokenizerFast, data: st.DataObject) -> None:
+    before = data.draw(st.lists(st.integers(0, len(tokenizer) - 1), max_size=12))
+    detokenizer = Detokenizer(tokenizer, before=before)
+    text = "".join(map(detokenizer.feed, tokenizer.encode("ab😀", add_special_tokens=False))) + detokenizer.flush()
+    assert text == "ab😀"
+
+
 def test_tokens_without_text_are_not_decoded_again_at_each(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[int] = []
 

@@ -20,7 +20,8 @@ from outrider_serving.target.step import FAILURES_IN_A_ROW, StepReport, TargetSt
 from prometheus_client import CollectorRegistry
 from support.inprocess import target_step
 from support.pair import random_llama
-from support.tiny import tiny_tokenizer
+from support.tiny import byte_fallback_tokenizer, tiny_tokenizer
+from transformers import PreTrainedTokenizerBase
 
 TOKENIZER = tiny_tokenizer()
 CONTEXT = 128
@@ -31,7 +32,13 @@ LOAD = ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc")
 class Running:
     """An engine with what a test wants to look at."""
 
-    def __init__(self, max_num_seqs: int = 4, runner: ModelRunner | None = None, max_open_requests: int = 64) -> None:
+    def __init__(
+        self,
+        max_num_seqs: int = 4,
+        runner: ModelRunner | None = None,
+        max_open_requests: int = 64,
+        tokenizer: PreTrainedTokenizerBase = TOKENIZER,
+    ) -> None:
         # Each has a pool of its own: what one was stopped amid keeps its blocks.
         runner = runner or ModelRunner(random_llama(2))
         self.registry = CollectorRegistry()
@@ -40,7 +47,7 @@ class Running:
         self.engine = TargetEngine(
             "R",
             runner,
-            TOKENIZER,
+            tokenizer,
             self.step,
             TargetMetrics(self.registry, "R"),
             eos_tokens=frozenset(),
@@ -156,6 +163,17 @@ async def test_an_answer_that_was_made_and_never_read_counts_once(running: Runni
     assert running.metric("requests_total", outcome="length") == 1
     assert running.metric("requests_total", outcome="cancelled") == 0
     assert running.metric("e2e_request_latency_seconds_count") == 1
+
+
+@pytest.mark.parametrize(("continues", "text"), [(True, " world world"), (False, "world world")])
+async def test_a_text_that_is_continued_keeps_its_space_and_a_new_one_has_none(continues: bool, text: str) -> None:
+    tokenizer = byte_fallback_tokenizer()
+    hello, world = (tokenizer.get_vocab()[token] for token in ("▁Hello", "▁world"))
+    running = Running(runner=ModelRunner(random_llama(2, vocabulary=len(tokenizer))), tokenizer=tokenizer)
+    sampling = SamplingParams(max_tokens=2, temperature=0.0, logit_bias=((world, 100.0),))
+    asked = Request("test", (hello,), sampling, continues_prompt=continues)
+    assert "".join([delta.text async for delta in running.engine.generate(asked)]) == text
+    running.engine.stop()
 
 
 async def test_an_answer_ends_where_the_context_does(running: Running) -> None:
