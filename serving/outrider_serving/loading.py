@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from httpx2 import RequestError
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import (
@@ -23,7 +24,7 @@ from transformers import (
 from transformers.distributed.configuration_utils import DistributedConfig
 from transformers.utils import logging as transformers_logging
 
-from outrider_serving.models.cache import HUB_NAME, cache_root, exclusive
+from outrider_serving.models.cache import HUB_NAME, cache_root, exclusive, expanded
 from outrider_serving.models.catalogue import SETS
 from outrider_serving.models.download import MODEL_FILES
 from outrider_serving.models.remote import MirrorUnreachable, NotInMirror, copy_model, shown
@@ -75,7 +76,7 @@ def _local_folder(uri: str, path: str) -> Path:
 
 def _in_mirror(name: str, mirror: str, looked: list[str]) -> Path | None:
     if not mirror.startswith(("http://", "https://")):
-        folder = Path(mirror.removeprefix("file://")).expanduser() / name
+        folder = expanded(mirror.removeprefix("file://")) / name
         if (folder / "config.json").is_file():
             return folder
         looked.append(f"not in the mirror ({folder})")
@@ -85,6 +86,8 @@ def _in_mirror(name: str, mirror: str, looked: list[str]) -> Path | None:
     root = cache_root() / "mirrors" / hashlib.sha256(base.encode()).hexdigest()[:12]
     target = root / name
     try:
+        if target.exists():  # looked for before the lock, which a cache that may only be read does not give
+            return target
         with exclusive(root):
             if not target.exists():
                 copy_model(f"{base}/{name}", target)
@@ -106,9 +109,16 @@ def _from_hub(uri: str, name: str, revision: str | None, looked: list[str]) -> P
         # With HF_HUB_OFFLINE this looks in the hub's cache on this machine only.
         wanted = list(MODEL_FILES)
         return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=["*/*"]))
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+    except (HfHubHTTPError, HFValidationError, RequestError, OSError, ValueError, KeyError, TypeError) as error:
+        # The hub's own OSErrors have no number.
+        if isinstance(error, OSError) and error.errno is not None:
+            place = error.filename or constants.HF_HUB_CACHE
+            reason = f"{error.strerror}; free space, or name another cache folder by HF_HOME"
+            raise ModelNotFound(f"{uri}: {place}: {reason}") from None
         if constants.HF_HUB_OFFLINE:
             looked.append("not in the hub's cache on this machine, and HF_HUB_OFFLINE is set")
+        elif isinstance(error, KeyError | TypeError):
+            looked.append("what answers is no hub (check HF_ENDPOINT)")
         else:
             looked.append(f"not to be had from the hub ({_first_line(error)})")
     raise ModelNotFound(f"{uri}: {', '.join(looked)}; {_remedy(name)}") from None
@@ -177,8 +187,9 @@ def load_model(
     transformers_logging.disable_progress_bar()
     chosen = choose_dtype(dtype, _checkpoint_dtype(path))
     loaded: PreTrainedModel
+    found: dict[str, set[str]]
     try:
-        loaded, found = AutoModelForCausalLM.from_pretrained(
+        loaded, found = AutoModelForCausalLM.from_pretrained(  # type: ignore[misc] # the report makes them two
             path,
             output_loading_info=True,
             dtype=chosen,

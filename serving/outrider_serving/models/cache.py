@@ -22,11 +22,22 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def cache_root(override: Path | None = None) -> Path:
-    """The cache folder: `override`, else OUTRIDER_CACHE, else the user's own cache folder."""
-    if override is not None:
-        return override.expanduser().absolute()
-    named = os.environ.get("OUTRIDER_CACHE")
-    return Path(named).expanduser().absolute() if named else Path(user_cache_dir("outrider"))
+    """The cache folder: `override`, else OUTRIDER_CACHE, else the user's own cache folder.
+
+    Raises ValueError, in one line, for a user who has none, as one that a container's /etc/passwd does not know.
+    """
+    named = override or os.environ.get("OUTRIDER_CACHE")
+    if named:
+        return expanded(named).absolute()
+    try:
+        return Path(user_cache_dir("outrider"))
+    except RuntimeError:
+        raise ValueError("no home folder to keep a cache in; name one by OUTRIDER_CACHE, or set HOME") from None
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with the home folder for its `~`, which stays for a user who has none."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 Path's own raises a RuntimeError there
 
 
 def mirror_folder(root: Path) -> Path:

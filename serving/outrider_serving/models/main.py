@@ -39,6 +39,13 @@ def _fail(message: str) -> typer.Exit:
     return typer.Exit(2)
 
 
+def _root(cache: Path | None) -> Path:
+    try:
+        return cache_root(cache)
+    except ValueError as error:
+        raise _fail(str(error)) from None
+
+
 @app.command()
 def prepare(
     sets: Annotated[list[str], typer.Argument(metavar="SET...", help=f"One or more of: {', '.join(SETS)}.")],
@@ -49,7 +56,7 @@ def prepare(
     for name in sets:
         if name not in SETS:
             raise _fail(f"SET: {name} is not known; choose from {', '.join(SETS)}")
-    root = cache_root(cache)
+    root = _root(cache)
     console = Console()
     try:
         with exclusive(root):
@@ -101,7 +108,7 @@ def list_models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Say which models can be prepared, and which are there."""
-    root = mirror_folder(cache_root(cache))
+    root = mirror_folder(_root(cache))
     rows: list[dict[str, Any]] = []
     for name, models in SETS.items():
         for model in models:
@@ -166,7 +173,7 @@ def fetch_command(
 @app.command()
 def path(cache: Cache = None) -> None:
     """Print the mirror folder, to be given as OUTRIDER_MODEL_MIRROR."""
-    typer.echo(str(mirror_folder(cache_root(cache))))
+    typer.echo(str(mirror_folder(_root(cache))))
 
 
 @app.command("slice")

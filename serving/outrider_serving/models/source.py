@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from outrider_serving.models.cache import HUB_NAME, MARK
+from outrider_serving.models.cache import HUB_NAME, MARK, expanded
 from outrider_serving.models.digest import CHUNK_BYTES
 from outrider_serving.models.download import Remote, RemoteFile, download, is_model_file
 from outrider_serving.models.fetch import FetchError
@@ -61,6 +61,8 @@ def fetch(
     Raises FetchError: one line that names the URI and the remedy.
     """
     directory = directory.absolute()
+    if not directory.name:
+        raise FetchError(f"{uri}: {directory}: that is there already; name a folder to make in it")
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with held(directory.with_name(f".{directory.name}.lock"), lambda: note(f"{uri}: waiting for who fetches it")):
@@ -142,7 +144,7 @@ def _remote(uri: str, revision: str | None, mirror: str | None) -> Remote:
     if not HUB_NAME.fullmatch(rest):
         raise FetchError("not of the form hf://org/name; give revisions by --revision")
     if mirror:
-        folder = Path(mirror.removeprefix("file://")).expanduser() / rest
+        folder = expanded(mirror.removeprefix("file://")) / rest
         if (folder / "config.json").is_file():
             return Folder(folder)
     from outrider_serving.models.hub import Hub

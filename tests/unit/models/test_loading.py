@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from httpx2 import RemoteProtocolError
 from huggingface_hub import constants
+from huggingface_hub.errors import LocalEntryNotFoundError
 from outrider_serving import loading
 from safetensors.torch import load_file
 from support.tiny import EXTRA_MERGES, tiny_llama_dir, tiny_tokenizer
@@ -59,6 +62,28 @@ def test_a_packaged_model_that_is_missing_names_the_command_that_prepares_it(
     with pytest.raises(loading.ModelNotFound, match="run `outrider-models prepare qwen-coder`") as error:
         loading.resolve("hf://Qwen/Qwen2.5-Coder-1.5B-Instruct", mirror=str(tmp_path))
     assert str(tmp_path / "Qwen") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (RemoteProtocolError("closed without a response"), r"the hub \(closed without a response\); check the name"),
+        (LocalEntryNotFoundError("no connection"), r"the hub \(no connection\); check the name"),
+        (KeyError("sha"), r"what answers is no hub \(check HF_ENDPOINT\)"),
+        (TypeError("'NoneType' object"), r"what answers is no hub \(check HF_ENDPOINT\)"),
+        (OSError(errno.EROFS, "Read-only file system", "/hub"), "/hub: Read-only file system; free space, or name"),
+    ],
+)
+def test_a_hub_that_fails_is_one_line_and_a_disk_that_does_is_no_fault_of_the_name(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
+) -> None:
+    def fail(*_args: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(loading, "snapshot_download", fail)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(loading.ModelNotFound, match=rf"^hf://acme/tiny: [^\n]*{says}[^\n]*$"):
+        loading.resolve("hf://acme/tiny")
 
 
 def test_a_bf16_model_computes_in_bf16_where_the_cpu_does_and_else_in_float32(

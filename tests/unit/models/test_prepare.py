@@ -6,11 +6,13 @@ A local folder of wheels stands for the index: pip is told of it by its own envi
 from __future__ import annotations
 
 import json
+import pwd
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
-from outrider_serving.loading import load_model
+from outrider_serving.loading import load_model, resolve
 from outrider_serving.models import fetch, main
 from outrider_serving.models.cache import is_prepared
 from outrider_serving.models.catalogue import SETS, PackagedModel
@@ -124,6 +126,34 @@ def test_an_unknown_set_names_those_that_there_are() -> None:
         2,
         "outrider-models: error: SET: gpt5 is not known; choose from smollm2, qwen-coder\n",
     )
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user that /etc/passwd does not know, as containers are given one."""
+
+    def unknown(_uid: int) -> NoReturn:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for variable in ("HOME", "XDG_CACHE_HOME", "OUTRIDER_CACHE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_user_without_a_home_is_told_to_name_a_cache() -> None:
+    says = "no home folder to keep a cache in; name one by OUTRIDER_CACHE, or set HOME"
+    assert outrider_models("path") == (2, "", f"outrider-models: error: {says}\n")
+    with pytest.raises(ValueError, match=says):
+        resolve("hf://acme/tiny", mirror="http://127.0.0.1:9")
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_home_that_a_user_does_not_have_is_not_stumbled_over(tmp_path: Path) -> None:
+    assert outrider_models("path", "--cache", "~/cache") == (0, f"{tmp_path}/~/cache/models\n", "")
+    folder = tiny_llama_dir(tmp_path / "~" / "acme" / "tiny")
+    assert resolve("hf://acme/tiny", mirror="~").samefile(folder)
 
 
 def test_a_slice_of_no_model_is_one_line(tmp_path: Path) -> None:

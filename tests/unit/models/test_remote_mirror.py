@@ -329,6 +329,42 @@ def test_a_sharded_model_is_fetched_by_its_index(mirror: MirrorServer) -> None:
     assert (folder / "model-00001-of-00001.safetensors").exists()
 
 
+@pytest.mark.parametrize("name", ["..", ".", "", "a\\u0000b.safetensors", "\\ud800.safetensors", "a.part", "a/b.json"])
+def test_an_index_cannot_name_what_is_no_file_of_a_model(mirror: MirrorServer, name: str) -> None:
+    index = f'{{"weight_map": {{"a": "{name}"}}}}'
+    (mirror.folder / "acme" / "tiny" / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(loading.ModelNotFound, match="not in the mirror"):
+        loading.resolve("hf://acme/tiny", mirror=mirror.url)
+
+
+def test_a_mirror_that_is_asked_too_often_is_asked_again(mirror: MirrorServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = mirror.folder / "acme" / "tiny" / "model.safetensors"
+    hidden = weights.rename(weights.with_name("hidden"))
+    statuses: list[int] = []
+
+    def refuse(handler: BaseHTTPRequestHandler, code: int) -> None:
+        busy = handler.path.endswith("/model.safetensors")
+        statuses.append(429 if busy else code)
+        answer(handler, statuses[-1])
+        if busy:
+            hidden.rename(weights)
+
+    monkeypatch.setattr(BaseHTTPRequestHandler, "send_error", refuse)
+    folder = loading.resolve("hf://acme/tiny", mirror=mirror.url)
+    assert 429 in statuses
+    assert contents(folder) == contents(mirror.folder / "acme" / "tiny")
+
+
+def test_a_model_that_is_there_is_taken_from_a_cache_that_cannot_be_written(
+    mirror: MirrorServer, tmp_path: Path
+) -> None:
+    folder = loading.resolve("hf://acme/tiny", mirror=mirror.url)
+    [lock] = (tmp_path / "cache").rglob(".lock")
+    lock.unlink()
+    lock.mkdir()  # nobody can open that to write, whoever runs this
+    assert loading.resolve("hf://acme/tiny", mirror=mirror.url) == folder
+
+
 def test_an_index_cannot_name_a_file_outside_the_folder(mirror: MirrorServer, tmp_path: Path) -> None:
     index = '{"weight_map": {"a": "../../../../escaped.safetensors"}}'
     (mirror.folder / "acme" / "tiny" / "model.safetensors.index.json").write_text(index)

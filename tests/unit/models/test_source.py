@@ -105,6 +105,12 @@ def test_who_waits_says_so_once_and_then_finds_the_model(volume: Volume, monkeyp
     assert volume.notes == [f"{URI}: waiting for who fetches it", f"{URI}: ready in {volume.directory}"]
 
 
+def test_the_root_is_no_folder_to_make(volume: Volume) -> None:
+    volume.directory = Path("/")
+    with pytest.raises(FetchError, match=f"^{URI}: /: that is there already; name a folder to make in it$"):
+        volume.fetch()
+
+
 @pytest.mark.parametrize(
     ("number", "says"),
     [
