@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from outrider_serving.engine.attention import ATTENTION
 from outrider_serving.engine.model_runner import ModelRunner
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 VOCABULARY = 256
 
@@ -61,6 +61,14 @@ def first_layers(model: LlamaForCausalLM, layers: int) -> LlamaForCausalLM:
     draft.eval()
     draft.load_state_dict(model.state_dict(), strict=False)
     return draft
+
+
+def poison(model: PreTrainedModel, token: int) -> None:
+    """From now on the model makes no numbers of `token`, nor of what follows it."""
+    embeddings = model.get_input_embeddings().weight
+    assert isinstance(embeddings, torch.nn.Parameter)
+    with torch.no_grad():
+        embeddings[token] = torch.nan
 
 
 def random_pair(distance: float, seed: int = 0) -> Pair:

@@ -69,7 +69,7 @@ class Session:
 
     def free(self) -> None:
         """The session is over: its blocks are others'."""
-        self._kv.free()
+        self._kv.free_unproved()
 
     def blocks_missing(self, rows: int) -> int:
         """Blocks of the pool that so many rows more would take."""

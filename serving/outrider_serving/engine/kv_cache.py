@@ -92,6 +92,19 @@ class SequenceKV:
         self._blocks = []
         self.length = self._published = 0
 
+    def discard(self) -> None:
+        """As `free`, where the rows may be no numbers: nobody is to read them again."""
+        self.pool.discard(self._blocks)
+        self._blocks = []
+        self.free()
+
+    def free_unproved(self) -> None:
+        """As `free`, where no logits have come yet of what was read: they would have shown rows that are no numbers."""
+        if self.pool.are_numbers(self._blocks):
+            self.free()
+        else:
+            self.discard()
+
     def __del__(self) -> None:
         self.free()
 

@@ -148,6 +148,37 @@ class KVPool:
                 self._free[block] = True
                 self._free_count += 1
 
+    def discard(self, blocks: Sequence[int]) -> None:
+        """Takes them back as `release`, of a sequence whose rows may be no numbers: what nobody else holds is asked for
+        no more, and zeroed. Rows behind a sequence's own are read along in places, and NaN is seen through every mask.
+        """
+        own = [block for block in blocks if self._references[block] == 1]
+        for block in own:
+            if (key := self._hash_of.pop(block, None)) is not None:
+                del self._block_of[key]
+        if own:
+            self.clear(own)
+        self.release(blocks)
+
+    def are_numbers(self, blocks: Sequence[int]) -> bool:
+        """Whether all rows of `blocks` are: what is none in one layer is none in those behind it. Not looked at on a
+        device, which would be waited for: there no sequence's rows are read along with another's.
+        """
+        if self.shape.device.type != "cpu" or not blocks:
+            return True
+        return bool(self._in_blocks(self.keys[-1][None])[:, :, list(blocks)].isfinite().all())
+
+    def clear(self, blocks: list[int]) -> None:
+        """Zeroes their rows, of all layers."""
+        for memory in (self.all_keys, self.all_values):
+            self._in_blocks(memory)[:, :, blocks] = 0
+
+    @staticmethod
+    def _in_blocks(memory: torch.Tensor) -> torch.Tensor:
+        """A view [layers, kv_heads, blocks, BLOCK_TOKENS, head_dim]."""
+        layers, heads, _, head_dim = memory.shape
+        return memory.view(layers, heads, -1, BLOCK_TOKENS, head_dim)
+
     def shared(self, key: bytes) -> int | None:
         """The block that holds the content with this hash, referenced once more; None if there is none."""
         block = self._block_of.get(key)

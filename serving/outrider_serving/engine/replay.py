@@ -1,8 +1,8 @@
 """What rank 0 does with its KV pool, as the other ranks do it to theirs.
 
 Blocks are given out, shared and taken back on rank 0 alone. The others are told with every forward where each
-sequence's rows are, and which rows moved since the last one; they remember nothing. A message is int32 throughout,
-masks as bits behind it, no pickles: eight sequences of 1,000 tokens with trees of 16 nodes take about 4 kB.
+sequence's rows are, and which rows moved or were zeroed since the last one; they remember nothing. A message is int32
+throughout, masks as bits behind it, no pickles: eight sequences of 1,000 tokens with trees of 16 nodes take about 4 kB.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FIELDS = 5
 
 
 class RecordedPool(KVPool):
-    """Rank 0's. Remembers the moves since the last message."""
+    """Rank 0's. Remembers what moved since the last message, and what was zeroed: a move from nowhere, of blocks."""
 
     def __init__(self, shape: KVShape, blocks: int) -> None:
         super().__init__(shape, blocks)
@@ -32,6 +32,10 @@ class RecordedPool(KVPool):
     def move(self, source: list[int], target: list[int]) -> None:
         super().move(source, target)
         self._moves.append((source, target))
+
+    def clear(self, blocks: list[int]) -> None:
+        super().clear(blocks)
+        self._moves.append(([], blocks))
 
     def message(self, batch: Sequence[Rows]) -> bytes:
         """Of a forward over `batch`, whose caches have room for its rows."""
@@ -48,7 +52,7 @@ class RecordedPool(KVPool):
         ]
         parts: list[Sequence[int]] = []
         for source, target in moves:
-            parts += [(len(source),), source, target]
+            parts += [(len(source), len(target)), source, target]
         for rows in batch:
             parts += [rows.kv.blocks, rows.tokens, rows.positions]
         numbers = np.concatenate(
@@ -78,15 +82,19 @@ class Replayer:
         self._pool = pool
 
     def batch(self, message: bytes) -> list[Rows]:
-        """Moves what rank 0 moved, and gives the batch of its forward."""
+        """Moves what rank 0 moved, zeroes what it zeroed, and gives the batch of its forward."""
         count = int(np.frombuffer(message, INT, 1)[0])
         numbers = _Numbers(np.frombuffer(message, INT, count, offset=INT.itemsize))
         masks = np.unpackbits(np.frombuffer(message, np.uint8, offset=(1 + count) * INT.itemsize)).view(np.bool_)
         moves, sequences = numbers.take(2)
         about = [numbers.take(FIELDS) for _ in range(sequences)]
         for _ in range(moves):
-            (moved,) = numbers.take(1)
-            self._pool.move(numbers.take(moved), numbers.take(moved))
+            sources, targets = numbers.take(2)
+            source, target = numbers.take(sources), numbers.take(targets)
+            if source:
+                self._pool.move(source, target)
+            else:
+                self._pool.clear(target)
         batch: list[Rows] = []
         for length, blocks, rows, tail, logits_from in about:
             kv = PlacedKV(self._pool, numbers.take(blocks), length)

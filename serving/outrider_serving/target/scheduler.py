@@ -40,7 +40,7 @@ class Scheduler:
         """Takes out what has ended or was cancelled, and frees its blocks; gives those that ran."""
         dropped = [sequence for sequence in self.running if sequence.finished]
         for sequence in dropped:
-            sequence.kv.free()
+            _free(sequence)
         self.running = [sequence for sequence in self.running if not sequence.finished]
         self.waiting = deque(sequence for sequence in self.waiting if not sequence.finished)
         return dropped
@@ -71,7 +71,7 @@ class Scheduler:
         while sum(sequence.kv.blocks_missing(1) for sequence in self.decoding) > self._available:
             youngest = max(self.running, key=lambda sequence: sequence.id)
             self.running.remove(youngest)
-            youngest.kv.free()
+            _free(youngest)
             self.waiting.appendleft(youngest)
             preempted.append(youngest)
         return preempted
@@ -113,3 +113,11 @@ class Scheduler:
             )
             room -= len(chunk)
         return batch
+
+
+def _free(sequence: Sequence) -> None:
+    """Gives its blocks back. One that is still reading has given no logits since it began to."""
+    if sequence.decoding or sequence.finish_reason is not None:
+        sequence.kv.free()
+    else:
+        sequence.kv.free_unproved()

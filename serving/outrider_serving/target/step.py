@@ -139,7 +139,7 @@ class TargetStep:
             if self._failures_in_a_row >= FAILURES_IN_A_ROW:
                 raise
             sequence.fail(error)
-            sequence.kv.compact(first_node_row, [])  # the tree's rows are no prefix for another
+            sequence.kv.discard()  # the tree's rows are no prefix for another, and rows that are no numbers for nobody
             return
         self._failures_in_a_row = 0
         sequence.kv.compact(first_node_row, [first_node_row + node for node in walk.path])

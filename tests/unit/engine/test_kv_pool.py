@@ -168,6 +168,23 @@ def test_rows_that_others_may_share_cannot_be_taken_back() -> None:
         kv.compact(BLOCK_TOKENS, [])
 
 
+def test_what_is_discarded_is_asked_for_no_more_and_what_another_holds_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kv_cache, "COPIED_BLOCKS", 0)
+    pool = KVPool(SHAPE, TINY)
+    beginning = list(range(1, BLOCK_TOKENS + 1))
+    tokens = [*beginning, *beginning, 5]
+    stays, goes = sequence(pool, [*beginning, 7]), sequence(pool, tokens)
+    own = goes.slots(range(BLOCK_TOKENS, goes.length))
+    goes.discard()
+    assert read(stays) == [*beginning, 7]
+    assert not pool.all_keys[:, :, own].any()
+    assert SequenceKV(pool).share(tokens) == BLOCK_TOKENS
+    stays.discard()
+    assert SequenceKV(pool).share(tokens) == 0
+    assert pool.usage == 0
+    assert not pool.all_keys.any()
+
+
 def test_a_block_given_back_twice_is_noticed() -> None:
     pool = KVPool(SHAPE, TINY)
     blocks = pool.allocate(2)

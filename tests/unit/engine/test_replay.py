@@ -10,10 +10,11 @@ from outrider_serving.engine.replay import RecordedPool, Replayer
 from outrider_serving.engine.request import SamplingParams
 from outrider_serving.target.speculation import SpeculationPolicy
 from support.inprocess import HandCarried, draft_engine, generate, shape_of, target_step
-from support.pair import first_layers, random_llama
+from support.pair import first_layers, poison, random_llama
 
 BLOCKS = 96
 DISTANCE = 0.3  # trees are accepted in part, often not along their first branch: rows move
+POISON = 77  # a token of which a broken model makes no numbers
 # The second shares the first's beginning, and the third is read in chunks.
 PROMPTS = [[1, 2, 3, 4] * 10, [1, 2, 3, 4] * 10 + [9], list(range(200)) * 4, [7]]
 
@@ -36,6 +37,24 @@ class OtherRank:
             self.message_bytes.append(len(message))
             if batch := self._replayer.batch(message):
                 self.runner.forward(batch)
+
+
+def test_rows_that_are_no_numbers_are_zeroed_on_the_other_ranks_too() -> None:
+    other = OtherRank()
+    target = random_llama(4, DISTANCE)
+    poison(target, POISON)
+    poison(other.runner.model, POISON)
+    runner = ParallelRunner(target, None, other)  # type: ignore[arg-type]
+    runner.take_memory(BLOCKS)
+    step = target_step(runner, SpeculationPolicy(mode="Off"))
+    greedy = SamplingParams(max_tokens=20, temperature=0.0, logit_bias=((POISON, -100.0),))
+    failed, served = generate(step, [[POISON, 1, 2] * 10, [7]], greedy)
+    assert (len(failed), len(served)) == (0, 20)
+    assert isinstance(runner.pool, RecordedPool)
+    other.send(runner.pool.message([]))
+    assert other.runner.pool.all_keys.isfinite().all()
+    assert torch.equal(runner.pool.all_keys, other.runner.pool.all_keys)
+    assert torch.equal(runner.pool.all_values, other.runner.pool.all_values)
 
 
 @pytest.mark.long

@@ -15,7 +15,7 @@ from outrider_serving.target.sequence import Sequence
 from outrider_serving.target.speculation import SpeculationPolicy
 from outrider_serving.target.step import TargetStep
 from support.inprocess import HandCarried, draft_engine, generate, sequence_of, shape_of, target_step
-from support.pair import VOCABULARY, random_llama, random_pair
+from support.pair import VOCABULARY, poison, random_llama, random_pair
 from support.tiny import byte_fallback_tokenizer
 
 PAIR = random_pair(0.1)
@@ -130,8 +130,7 @@ def test_a_request_whose_logits_are_no_numbers_ends_alone(
     sampling = SamplingParams(max_tokens=20, temperature=temperature, seed=2, logit_bias=((POISON, -100.0),))
     prompts = [[5, 6, 7], [POISON, 1, 2], [9, 8]]
     expected = generate(target_step(ModelRunner(model), OFF), [prompts[0], prompts[2]], sampling)
-    with torch.no_grad():
-        model.get_input_embeddings().weight[POISON] = torch.nan
+    poison(model, POISON)
     step = target_step(ModelRunner(model), OFF)
     failures: list[Exception] = []
     first, poisoned, last = (sequence_of(step, prompt, sampling) for prompt in prompts)
@@ -143,6 +142,67 @@ def test_a_request_whose_logits_are_no_numbers_ends_alone(
     assert [type(failure) for failure in failures] == [NoChoice]
     assert poisoned.output_length == 0
     assert [sequence.tokens[sequence.prompt_length :] for sequence in (first, last)] == expected
+
+
+def poisoned_runner(dtype: torch.dtype = torch.float32, layers: int = 3) -> ModelRunner:
+    """Few blocks, so that each is soon another's. Its embedding of POISON is no number."""
+    model = random_llama(layers)
+    model.to(dtype)  # type: ignore[arg-type]
+    poison(model, POISON)
+    runner = ModelRunner(model)
+    runner.take_memory(40)
+    return runner
+
+
+def all_numbers(runner: ModelRunner) -> bool:
+    return bool(runner.pool.all_keys.isfinite().all() and runner.pool.all_values.isfinite().all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("left", ["when it fails", "while its prompt is read"])
+def test_rows_that_are_no_numbers_are_not_there_for_who_comes_next(dtype: torch.dtype, left: str) -> None:
+    """Behind a sequence's own rows lie those of the one before, which are masked: 0 times NaN is NaN."""
+    runner = poisoned_runner(dtype)
+    step = target_step(runner, OFF, max_batched_tokens=2 * BLOCK_TOKENS)
+    sampling = SamplingParams(max_tokens=30, temperature=0.0, logit_bias=((POISON, -100.0),))
+    prompts = [[5, 6, 7], [9, 8], [20] * 18, [3] * 21]
+    expected = generate(step, prompts, sampling)
+    gone = sequence_of(step, [POISON, 1, 2] * 30, sampling)
+    step.scheduler.add(gone)
+    step.step()
+    assert not all_numbers(runner)
+    gone.cancelled = left == "while its prompt is read"
+    while step.step() is not None:
+        pass
+    assert gone.output_length == 0
+    assert all_numbers(runner)
+    assert generate(step, prompts, sampling) == expected
+
+
+def test_a_prompt_that_its_client_left_half_read_is_known_still() -> None:
+    step = target_step(poisoned_runner(), OFF, max_batched_tokens=2 * BLOCK_TOKENS)
+    prompt, sampling = [4] * (4 * BLOCK_TOKENS), SamplingParams(max_tokens=2, temperature=0.0)
+    gone, again = (sequence_of(step, prompt, sampling) for _ in range(2))
+    step.scheduler.add(gone)
+    step.step()
+    gone.cancelled = True
+    step.scheduler.add(again)
+    report = step.step()
+    assert report is not None
+    assert report.prefix_hits == 2 * BLOCK_TOKENS
+
+
+def test_a_sequence_whose_draft_made_no_numbers_leaves_none_in_the_drafts_memory() -> None:
+    draft = poisoned_runner(layers=1)
+    step = target_step(PAIR.target, ALWAYS, HandCarried(draft_engine(draft), shape_of(ALWAYS), VOCABULARY))
+    step.scheduler.add(sequence_of(step, [POISON, 1, 2] * 10, SamplingParams(max_tokens=5, temperature=0.0)))
+    step.step()
+    step.step()
+    assert not all_numbers(draft)
+    while step.step() is not None:
+        pass
+    deltas_of(step, SamplingParams(max_tokens=5, temperature=0.0))  # by which the draft has been told of the end
+    assert all_numbers(draft)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
