@@ -61,7 +61,8 @@ def top(
     """Show what each pod and each model does: requests, tokens, acceptance, latencies, memory.
 
     In a terminal it goes on until Ctrl-C, over the last 10 seconds each time; in a pipe, with TERM=dumb and with
-    --json it reads twice and ends. The figures come from the pods by way of the API server, which takes the right to get pods/proxy.
+    --json it reads twice and ends. The figures come from the pods by way of the API server, which takes the right to
+    get pods/proxy.
     Of a draft they are its sequences, the tokens it forwards, and how often its tree had what the target chose.
 
     \b
