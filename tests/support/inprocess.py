@@ -102,7 +102,7 @@ def sequence_of(
     emit: Callable[[Delta], None] = lambda _: None,
     context_tokens: int = CONTEXT_TOKENS,
 ) -> Sequence:
-    request = Request("test", tuple(prompt), sampling)
+    request = Request("test", "test", tuple(prompt), sampling)
     return Sequence(
         id=next(_ids),
         request=request,

@@ -103,6 +103,7 @@ class GenerationEndpoint(Generic[BodyT]):
         return [
             Request(
                 id=id_,
+                call=answer_id,
                 prompt_tokens=prompt,
                 sampling=sampling,
                 continues_prompt=self._dialect.continues_prompt,

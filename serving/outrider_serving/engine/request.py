@@ -74,9 +74,12 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt to continue. `id` appears in logs; the prompt never does."""
+    """One prompt to continue. `id` appears in logs; the prompt never does. call: what those that a client asked for at
+    once share.
+    """
 
     id: str
+    call: str
     prompt_tokens: tuple[int, ...]
     sampling: SamplingParams
     continues_prompt: bool = False  # the answer's text goes on the prompt's; else it is a text of its own

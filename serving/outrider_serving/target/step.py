@@ -16,7 +16,8 @@ from outrider_serving.target.sequence import Sequence
 from outrider_serving.target.speculation import Speculation, proposals
 from outrider_serving.target.verify import Walk, verify
 
-# Of that many without one that goes on, the fault is no request's: memory, or a library.
+# Of that many calls without a sequence that goes on, the fault is none of theirs: memory, or a library. The choices of
+# one fail together mostly, and are one.
 FAILURES_IN_A_ROW = 8
 
 
@@ -68,7 +69,7 @@ class TargetStep:
         self._runner = runner
         self._clock = clock
         self._pace = PrefillPace(speculation.step_time.predict, scheduler.max_batched_tokens)
-        self._failures_in_a_row = 0
+        self._failed_in_a_row: set[str] = set()  # calls
 
     def step(self) -> StepReport | None:
         """None when there is nothing to do. Raises what the forward does, which is every sequence's failure."""
@@ -135,13 +136,13 @@ class TargetStep:
             taken = sequence.append(walk.choices)
         except Exception as error:
             # Of its own sampling or text: one request would end those of all others, and again wherever it is retried.
-            self._failures_in_a_row += 1
-            if self._failures_in_a_row >= FAILURES_IN_A_ROW:
+            self._failed_in_a_row.add(sequence.request.call)
+            if len(self._failed_in_a_row) >= FAILURES_IN_A_ROW:
                 raise
             sequence.fail(error)
             sequence.kv.discard()  # the tree's rows are no prefix for another, and rows that are no numbers for nobody
             return
-        self._failures_in_a_row = 0
+        self._failed_in_a_row.clear()
         sequence.kv.compact(first_node_row, [first_node_row + node for node in walk.path])
         if report is not None:
             self._record(sequence, tree, walk, len(taken), report)

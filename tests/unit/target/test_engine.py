@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import pytest
 from outrider_serving.engine.model_runner import ModelRunner
@@ -98,8 +100,13 @@ def running() -> Iterator[Running]:
     one.engine.stop()
 
 
+_calls = itertools.count(1)
+
+
 def request(prompt: list[int], max_tokens: int = 20) -> Request:
-    return Request("test", tuple(prompt), SamplingParams(max_tokens=max_tokens, temperature=0.0))
+    """A call of its own."""
+    sampling = SamplingParams(max_tokens=max_tokens, temperature=0.0)
+    return Request("test", f"call {next(_calls)}", tuple(prompt), sampling)
 
 
 async def test_requests_at_once_get_the_tokens_that_each_gets_alone(running: Running) -> None:
@@ -171,7 +178,7 @@ async def test_a_text_that_is_continued_keeps_its_space_and_a_new_one_has_none(c
     hello, world = (tokenizer.get_vocab()[token] for token in ("▁Hello", "▁world"))
     running = Running(runner=ModelRunner(random_llama(2, vocabulary=len(tokenizer))), tokenizer=tokenizer)
     sampling = SamplingParams(max_tokens=2, temperature=0.0, logit_bias=((world, 100.0),))
-    asked = Request("test", (hello,), sampling, continues_prompt=continues)
+    asked = Request("test", "call", (hello,), sampling, continues_prompt=continues)
     assert "".join([delta.text async for delta in running.engine.generate(asked)]) == text
     running.engine.stop()
 
@@ -272,6 +279,25 @@ async def test_where_whatever_comes_fails_the_process_ends(running: Running, mon
     with pytest.raises(EngineStopped):
         await running.tokens([1, 2, 3])
     assert running.failures == [True]
+
+
+async def test_however_many_choices_of_one_call_fail_the_process_goes_on(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise NoRule
+
+    monkeypatch.setattr(Sequence, "append", broken)
+    first = request([1, 2, 3])
+    choices = [first, *(replace(first, id=f"test-{index}") for index in range(2 * FAILURES_IN_A_ROW))]
+
+    async def served(choice: Request) -> None:
+        async for _ in running.engine.generate(choice):
+            pass
+
+    failures = await asyncio.gather(*map(served, choices), return_exceptions=True)
+    assert {type(failure) for failure in failures} == {NoRule}
+    assert running.failures == []
 
 
 async def test_failures_that_others_outlive_are_no_fault_of_the_process(running: Running, poison: int) -> None:
