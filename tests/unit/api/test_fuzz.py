@@ -72,6 +72,7 @@ def assert_answered_or_refused(response: httpx.Response) -> None:
         assert error["type"] == "invalid_request_error"
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=300)
 @given(body=bodies(fields.CHAT, {"messages": messages | anything}))
 async def test_any_chat_body_is_answered_or_refused(body: dict[str, Any]) -> None:

@@ -35,6 +35,7 @@ def test_a_trace_that_is_not_there_is_named(tmp_path: Path) -> None:
         cases(tmp_path)
 
 
+@pytest.mark.long
 def test_a_case_has_every_policy_and_the_others_at_every_setting(tmp_path: Path) -> None:
     case = cases(folder(tmp_path))[1]
     picture = tmp_path / "case.png"

@@ -98,6 +98,7 @@ class Sequences(RuleBasedStateMachine):
 
 TestSequences = Sequences.TestCase
 TestSequences.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestSequences.pytestmark = [pytest.mark.long]  # type: ignore[attr-defined]
 
 
 def sequence(pool: KVPool, tokens: list[int]) -> SequenceKV:

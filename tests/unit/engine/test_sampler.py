@@ -43,6 +43,7 @@ def test_choices_have_the_distribution_of_the_model(temperature: float, seed: in
     assert chi_square(counts, torch.softmax(LOGITS.double() / temperature, 0)) < LIMIT_5
 
 
+@pytest.mark.long
 def test_a_biased_choice_is_caught() -> None:
     counts = drawn(Sampling(1.0, 1.0, 3))
     biased = counts.clone()

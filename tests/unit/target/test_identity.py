@@ -73,15 +73,32 @@ def speculated(
     return generate(target_step(pair.target, policy, drafter), asked, sampling)
 
 
-@settings(max_examples=60, deadline=None)
-@given(distance=st.sampled_from(sorted(PAIRS)), policy=policies, sampling=samplings, asked=prompts)
-def test_tokens_are_those_of_plain_decoding(
-    distance: float, policy: SpeculationPolicy, sampling: SamplingParams, asked: list[list[int]]
-) -> None:
+in_any_way = given(distance=st.sampled_from(sorted(PAIRS)), policy=policies, sampling=samplings, asked=prompts)
+
+
+def check_tokens(distance: float, policy: SpeculationPolicy, sampling: SamplingParams, asked: list[list[int]]) -> None:
     pair = PAIRS[distance]
     assert speculated(pair, asked, sampling, policy) == plain(pair, asked, sampling)
 
 
+@settings(max_examples=10)
+@in_any_way
+def test_tokens_are_those_of_plain_decoding(
+    distance: float, policy: SpeculationPolicy, sampling: SamplingParams, asked: list[list[int]]
+) -> None:
+    check_tokens(distance, policy, sampling, asked)
+
+
+@pytest.mark.long
+@settings(max_examples=60)
+@in_any_way
+def test_in_many_more_ways_tokens_are_those_of_plain_decoding(
+    distance: float, policy: SpeculationPolicy, sampling: SamplingParams, asked: list[list[int]]
+) -> None:
+    check_tokens(distance, policy, sampling, asked)
+
+
+@pytest.mark.long
 @settings(max_examples=25, deadline=None)
 @given(sampling=samplings, asked=prompts, seed=st.integers(0, 10_000))
 def test_a_draft_that_is_killed_lies_or_breaks_the_protocol_changes_no_token(

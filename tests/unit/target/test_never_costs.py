@@ -80,6 +80,7 @@ def test_a_draft_that_stays_slow_costs_next_to_nothing_for_being_tried() -> None
     assert served.elapsed_s <= serve(GPU, load, SpeculationPolicy(mode="Off")).elapsed_s / 0.98
 
 
+@pytest.mark.long
 def test_a_draft_that_is_told_what_its_nodes_cost_to_verify_grows_those_that_pay(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -99,6 +99,7 @@ def test_more_load_never_asks_for_fewer(one: float, other: float, ready: int) ->
     assert asked(min(one, other)) <= asked(max(one, other))
 
 
+@pytest.mark.long
 @few
 @given(spans)
 def test_targets_are_told_otherwise_at_most_four_times_in_any_hour(

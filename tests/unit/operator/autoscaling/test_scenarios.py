@@ -50,6 +50,7 @@ def test_under_a_load_that_comes_and_goes_within_the_window_pods_stay() -> None:
     assert set(world.counts()) == {6}
 
 
+@pytest.mark.long
 def test_pods_pending_for_ever_do_not_freeze_scale_down() -> None:
     world = fleet(2, nodes=3)
     world.run(HOUR_S, chat(9))
