@@ -73,29 +73,21 @@ def speculated(
     return generate(target_step(pair.target, policy, drafter), asked, sampling)
 
 
-in_any_way = given(distance=st.sampled_from(sorted(PAIRS)), policy=policies, sampling=samplings, asked=prompts)
-
-
 def check_tokens(distance: float, policy: SpeculationPolicy, sampling: SamplingParams, asked: list[list[int]]) -> None:
     pair = PAIRS[distance]
     assert speculated(pair, asked, sampling, policy) == plain(pair, asked, sampling)
 
 
-@settings(max_examples=10)
-@in_any_way
-def test_tokens_are_those_of_plain_decoding(
-    distance: float, policy: SpeculationPolicy, sampling: SamplingParams, asked: list[list[int]]
-) -> None:
-    check_tokens(distance, policy, sampling, asked)
+in_any_way = given(distance=st.sampled_from(sorted(PAIRS)), policy=policies, sampling=samplings, asked=prompts)
+
+
+def test_tokens_are_those_of_plain_decoding() -> None:
+    settings(max_examples=10)(in_any_way(check_tokens))()
 
 
 @pytest.mark.long
-@settings(max_examples=60)
-@in_any_way
-def test_in_many_more_ways_tokens_are_those_of_plain_decoding(
-    distance: float, policy: SpeculationPolicy, sampling: SamplingParams, asked: list[list[int]]
-) -> None:
-    check_tokens(distance, policy, sampling, asked)
+def test_in_many_more_ways_tokens_are_those_of_plain_decoding() -> None:
+    settings(max_examples=60)(in_any_way(check_tokens))()
 
 
 @pytest.mark.long
